@@ -1,0 +1,48 @@
+//! The likeliest token at every step.
+//!
+//! Source: transformers 5.23 `GenerationMixin._sample` with `do_sample=False`.
+
+use super::processors::process;
+use super::{Decoded, DecodingError, Hypothesis, LanguageModel, Rows, log_softmax};
+
+pub(super) fn search<M: LanguageModel>(rows: &mut Rows<M>) -> Result<Vec<Decoded>, DecodingError<M::Error>> {
+    let search = rows.search;
+    let mut caption = Hypothesis::new(search.prompt);
+    let mut logits = rows.start()?;
+    loop {
+        let length = caption.tokens.len();
+        let row = &mut logits[0];
+        let log_probs = log_softmax(row);
+        process(row, &caption.tokens, search.options, search.end);
+        let token = likeliest(row).ok_or(DecodingError::NoToken { length })?;
+        caption.log_prob += log_probs[token];
+        caption.tokens.push(token as u32);
+        if token as u32 == search.end || caption.tokens.len() >= search.options.max_length {
+            let score = caption.log_prob;
+            return Ok(vec![caption.decoded(score)]);
+        }
+        logits = rows.step(&[(0, token as u32)], caption.tokens.len())?;
+    }
+}
+
+/// Index of the largest score, the first of equals; nothing where every token is forbidden.
+fn likeliest(scores: &[f64]) -> Option<usize> {
+    let mut best = None;
+    for (index, &score) in scores.iter().enumerate() {
+        if score > best.map_or(f64::NEG_INFINITY, |best: usize| scores[best]) {
+            best = Some(index);
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_of_equals_wins_and_nothing_wins_where_all_is_forbidden() {
+        assert_eq!(likeliest(&[0.0, 3.0, 3.0]), Some(1));
+        assert_eq!(likeliest(&[f64::NEG_INFINITY; 2]), None);
+    }
+}

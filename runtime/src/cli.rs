@@ -1,0 +1,115 @@
+//! The command line: one file a command, thin over the library.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use blip::config::Role;
+use clap::{Args, Parser, Subcommand};
+use edgeblip::bundle::Bundle;
+use edgeblip::model::Model;
+use edgeblip::terminal::{explained, json};
+
+mod ask;
+mod caption;
+mod embed;
+mod pictures;
+mod score;
+mod search;
+mod writing;
+
+/// BLIP on small boards: captions pictures, scores texts, answers questions, searches.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write a caption for each picture, one line a picture
+    Caption(caption::Caption),
+    /// Say how well texts match a picture: ITM probability and ITC cosine
+    Score(score::Score),
+    /// Answer a question about a picture
+    Ask(ask::Ask),
+    /// Print the ITC vector of a picture or a text
+    Embed(embed::Embed),
+    /// Find the pictures of a folder that match a text: ITC finds, ITM ranks
+    Search(search::Search),
+}
+
+/// What every command takes.
+#[derive(Args)]
+struct Common {
+    /// Folder of the bundle; the small built-in one if none is named
+    #[arg(long, value_name = "DIR")]
+    bundle: Option<PathBuf>,
+    /// Threads to compute on; all cores if none is named
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Common {
+    /// Opens the bundle and loads those heads in `roles`.
+    fn load(&self, roles: impl FnOnce(&Bundle) -> Vec<Role>) -> Result<Model> {
+        let bundle = Bundle::open_or_built_in(self.bundle.as_deref()).context("opening the bundle")?;
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.threads.map_or_else(cores, usize::from);
+        let roles = roles(&bundle);
+        Model::load(Arc::new(bundle), &roles, threads).context("loading the bundle")
+    }
+}
+
+/// Runs the command that the arguments name.
+///
+/// Exit code 0 if all went well, 1 if a picture or the whole failed, 2 if the arguments are wrong.
+pub fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Caption(command) => command.run(),
+        Command::Score(command) => command.run(),
+        Command::Ask(command) => command.run(),
+        Command::Embed(command) => command.run(),
+        Command::Search(command) => command.run(),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes a line to standard output.
+fn say(line: &str) -> Result<()> {
+    writeln!(std::io::stdout().lock(), "{line}").context("writing the answer")
+}
+
+/// Writes a value as a line of JSON.
+fn say_json(value: &impl serde::Serialize) -> Result<()> {
+    say(&json(value).context("writing JSON")?)
+}
+
+/// Writes an error to standard error.
+fn complain(error: &anyhow::Error) {
+    let _ = writeln!(std::io::stderr().lock(), "edgeblip: {}", explained(error.as_ref()));
+}
+
+/// The reader of our output has gone, as `head` does: nothing is wrong.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let closed = |io: &std::io::Error| io.kind() == std::io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(closed))
+}
+
+/// Milliseconds with three decimals.
+fn milliseconds(duration: std::time::Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,273 @@
+//! Every instruction set against a plain sum, and scalar against ONNX Runtime.
+
+use super::*;
+
+/// A small generator, for values that look like nothing in particular.
+struct Values(u64);
+
+impl Values {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.0 >> 33
+    }
+
+    fn floats(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| (self.next() as f32 / (1u64 << 30) as f32 - 1.0) * 3.0).collect()
+    }
+
+    fn bytes(&mut self, count: usize) -> Vec<i8> {
+        (0..count).map(|_| self.next() as i8).collect()
+    }
+}
+
+struct Layer {
+    inputs: usize,
+    outputs: usize,
+    weights: Vec<i8>,
+    scales: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl Layer {
+    fn new(inputs: usize, outputs: usize) -> Self {
+        let mut values = Values((inputs * 1000 + outputs) as u64);
+        let weights = values.bytes(inputs * outputs);
+        let (scales, bias) = (values.floats(outputs), values.floats(outputs));
+        Self { inputs, outputs, weights, scales, bias }
+    }
+
+    fn packed(&self) -> PackedWeights {
+        PackedWeights::pack(&self.weights, &self.scales, self.outputs, self.inputs)
+    }
+
+    fn run(&self, set: InstructionSet, x: &[f32]) -> Vec<f32> {
+        let mut y = vec![f32::NAN; x.len() / self.inputs * self.outputs];
+        set.quantized_linear(x, &self.packed(), &self.bias, &mut y);
+        y
+    }
+
+    /// The contract word for word, with 64-bit sums.
+    fn reference(&self, x: &[f32]) -> Vec<f32> {
+        let (q, scales) = reference_rows(x, self.inputs);
+        let mut y = Vec::new();
+        for (q, scale) in q.chunks(self.inputs).zip(scales) {
+            for (output, weights) in self.weights.chunks(self.inputs).enumerate() {
+                let sum: i64 = q.iter().zip(weights).map(|(&q, &weight)| i64::from(q) * i64::from(weight)).sum();
+                y.push((sum as f32 * scale) * self.scales[output] + self.bias[output]);
+            }
+        }
+        y
+    }
+
+    fn check(&self, x: &[f32]) {
+        let expected = self.reference(x);
+        for set in InstructionSet::available() {
+            let rows = x.len() / self.inputs;
+            assert_bits(&self.run(set, x), &expected, &format!("{set} {rows}x{}x{}", self.inputs, self.outputs));
+        }
+    }
+}
+
+fn reference_rows(x: &[f32], width: usize) -> (Vec<i8>, Vec<f32>) {
+    let (mut q, mut scales) = (Vec::new(), Vec::new());
+    for row in x.chunks(width) {
+        let scale = row.iter().fold(0.0_f32, |largest, x| largest.max(x.abs())).max(1e-12) / 127.0;
+        q.extend(row.iter().map(|x| (x / scale).round_ties_even() as i8));
+        scales.push(scale);
+    }
+    (q, scales)
+}
+
+#[track_caller]
+fn assert_bits(found: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert!(found.to_bits() == expected.to_bits(), "{what}: {found} is not {expected} at {at}");
+    }
+}
+
+fn floats(golden: &serde_json::Value) -> Vec<f32> {
+    integers(golden).into_iter().map(|bits| f32::from_bits(u32::try_from(bits).unwrap())).collect()
+}
+
+fn bytes(golden: &serde_json::Value) -> Vec<i8> {
+    integers(golden).into_iter().map(|byte| i8::try_from(byte).unwrap()).collect()
+}
+
+fn integers(golden: &serde_json::Value) -> Vec<i64> {
+    golden.as_array().unwrap().iter().map(|value| value.as_i64().unwrap()).collect()
+}
+
+#[test]
+fn every_instruction_set_answers_as_onnx_runtime_does() {
+    let golden: serde_json::Value = serde_json::from_str(include_str!("../goldens/quantized_linear.json")).unwrap();
+    for case in golden["cases"].as_array().unwrap() {
+        let size = |name: &str| usize::try_from(case[name].as_u64().unwrap()).unwrap();
+        let (rows, inputs, outputs) = (size("rows"), size("inputs"), size("outputs"));
+        let (weights, scales) = (bytes(&case["weights"]), floats(&case["weight_scales"]));
+        let layer = Layer { inputs, outputs, weights, scales, bias: floats(&case["bias"]) };
+        let x = floats(&case["x"]);
+        assert_bits(&layer.reference(&x), &floats(&case["y"]), &format!("reference {}", case["kind"]));
+        for set in InstructionSet::available() {
+            let what = format!("{set} {} {rows}x{inputs}x{outputs}", case["kind"]);
+            let (mut q, mut q_scales) = (vec![0; x.len()], vec![0.0; rows]);
+            set.quantize_rows(&x, inputs, &mut q, &mut q_scales);
+            assert_eq!(q, bytes(&case["q"]), "{what}");
+            assert_bits(&q_scales, &floats(&case["x_scales"]), &what);
+            assert_bits(&layer.run(set, &x), &floats(&case["y"]), &what);
+        }
+    }
+}
+
+#[test]
+fn rows_around_the_tile_are_exact() {
+    for (inputs, outputs) in [(19, 33), (64, 16), (3, 1)] {
+        let layer = Layer::new(inputs, outputs);
+        for rows in 0..=25 {
+            layer.check(&Values(rows as u64).floats(rows * inputs));
+        }
+    }
+}
+
+#[test]
+fn outputs_around_the_tile_are_exact() {
+    for outputs in 1..=65 {
+        for rows in [1, 3, 5, 13] {
+            Layer::new(21, outputs).check(&Values(outputs as u64).floats(rows * 21));
+        }
+    }
+}
+
+#[test]
+fn inputs_around_the_tile_are_exact() {
+    for inputs in (1..=35).chain([63, 64, 65, 255, 256, 257, 511, 512, 513, 770]) {
+        for rows in [1, 2, 4, 6, 13] {
+            Layer::new(inputs, 18).check(&Values(inputs as u64).floats(rows * inputs));
+        }
+    }
+}
+
+#[test]
+fn unaligned_slices_are_exact() {
+    let layer = Layer::new(37, 21);
+    let x = Values(3).floats(14 * 37 + 16);
+    for start in 0..16 {
+        let x = &x[start..][..14 * 37];
+        let expected = layer.reference(x);
+        for set in InstructionSet::available() {
+            let mut y = vec![0.0; 14 * 21 + 16];
+            set.quantized_linear(x, &layer.packed(), &layer.bias, &mut y[start..][..14 * 21]);
+            assert_bits(&y[start..][..14 * 21], &expected, &format!("{set} from {start}"));
+            assert!(y[..start].iter().chain(&y[start + 14 * 21..]).all(|y| *y == 0.0), "{set} wrote outside y");
+        }
+    }
+}
+
+#[test]
+fn the_largest_sums_do_not_overflow() {
+    for weight in [127, -127, -128] {
+        for inputs in [4, 3072] {
+            let mut layer = Layer::new(inputs, 17);
+            layer.weights.fill(weight);
+            let mut x = [vec![2.5; inputs], vec![-2.5; inputs]].concat();
+            x.extend((0..inputs).map(|input| if input % 2 == 0 { 1.0 } else { -1.0 }));
+            layer.check(&x);
+            layer.check(&x.repeat(4));
+        }
+    }
+    let mut layer = Layer::new(MAX_INPUTS, 2);
+    layer.weights.fill(-128);
+    layer.check(&[vec![-1.0; MAX_INPUTS], vec![1.0; MAX_INPUTS]].concat());
+    layer.check(&vec![1.0; MAX_INPUTS * 5]);
+}
+
+#[test]
+fn tiny_and_huge_rows_are_exact() {
+    let layer = Layer::new(40, 20);
+    let ordinary = Values(9).floats(40);
+    let mut x = Vec::new();
+    for factor in [0.0, -0.0, 1e-45, 1e-40, 1e-30, 1e-12, 1.0, 1e30, f32::MAX / 4.0] {
+        x.extend(ordinary.iter().map(|x| x * factor));
+    }
+    layer.check(&x);
+    x.reverse();
+    layer.check(&x);
+}
+
+#[test]
+fn a_row_that_is_not_finite_is_nan_and_leaves_the_others_alone() {
+    let layer = Layer::new(40, 20);
+    let x = Values(11).floats(14 * 40);
+    for bad in [f32::NAN, -f32::NAN, f32::from_bits(0x7f80_0001), f32::INFINITY, f32::NEG_INFINITY] {
+        for row in [0, 6, 13] {
+            let mut spoilt = x.clone();
+            spoilt[row * 40 + 17] = bad;
+            let mut expected = layer.reference(&x);
+            for set in InstructionSet::available() {
+                let mut y = layer.run(set, &spoilt);
+                assert!(y[row * 20..][..20].iter().all(|y| y.is_nan()), "{set} {bad}");
+                y[row * 20..][..20].fill(0.0);
+                expected[row * 20..][..20].fill(0.0);
+                assert_bits(&y, &expected, &format!("{set} {bad}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn halves_round_to_even_at_every_width() {
+    for width in 1..=70 {
+        let mut x: Vec<f32> = (0..3 * width).map(|at| (at as f32 - 100.0) % 126.0 + 0.5).collect();
+        x.iter_mut().step_by(width).for_each(|x| *x = 127.0);
+        let (expected, expected_scales) = reference_rows(&x, width);
+        for set in InstructionSet::available() {
+            let (mut q, mut scales) = (vec![0; x.len()], vec![0.0; 3]);
+            set.quantize_rows(&x, width, &mut q, &mut scales);
+            assert_eq!(q, expected, "{set} {width}");
+            assert_bits(&scales, &expected_scales, &format!("{set} {width}"));
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    for (rows, inputs, outputs) in [(1, 1030, 1100), (3, 515, 1030), (150, 131, 90), (2000, 40, 17)] {
+        let layer = Layer::new(inputs, outputs);
+        let x = Values(13).floats(rows * inputs);
+        assert!(x.len() * outputs >= PARALLEL_PRODUCTS);
+        for threads in [1, 2, 3, 7] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| layer.check(&x));
+        }
+    }
+}
+
+#[test]
+fn calls_inside_calls_do_not_share_memory() {
+    let layer = Layer::new(515, 1030);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    pool.install(|| {
+        (1..=8_usize).into_par_iter().for_each(|rows| {
+            let x = Values(rows as u64).floats(rows * 515);
+            assert_bits(&layer.run(instruction_set(), &x), &layer.reference(&x), &format!("{rows} rows"));
+        });
+    });
+}
+
+#[test]
+fn the_fastest_instruction_set_is_the_last_available() {
+    let fastest = InstructionSet::available().last().map(ToString::to_string);
+    assert_eq!(fastest, Some(instruction_set().to_string()));
+}
+
+#[test]
+#[should_panic(expected = "weights are [outputs, inputs]")]
+fn weights_of_another_size_are_refused() {
+    PackedWeights::pack(&[1; 11], &[1.0; 3], 3, 4);
+}
+
+#[test]
+#[should_panic(expected = "x is [rows, 4]")]
+fn activations_of_another_size_are_refused() {
+    quantized_linear(&[1.0; 7], &PackedWeights::pack(&[1; 12], &[1.0; 3], 3, 4), &[0.0; 3], &mut [0.0; 6]);
+}

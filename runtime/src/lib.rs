@@ -1,0 +1,17 @@
+//! BLIP on small boards: pictures to captions, match scores, answers and search vectors.
+//!
+//! Modules stand in the order in which the data meets them, and a module uses only those above it.
+
+pub mod terminal;
+pub mod kernels;
+pub mod picture;
+pub mod bundle;
+pub mod inference;
+pub mod vision;
+pub mod decoder;
+pub mod captioner;
+pub mod matcher;
+pub mod answerer;
+pub mod model;
+pub mod search;
+pub mod golden;

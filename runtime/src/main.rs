@@ -1,0 +1,7 @@
+//! `edgeblip`: captions, scores, answers, vectors and search on one machine.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

@@ -1,0 +1,10 @@
+//! What crosses the crates, in the order of the data's flow.
+
+mod bundles;
+mod tidy;
+mod pixels;
+mod transformers;
+mod formats;
+mod int8;
+mod command_line;
+mod bad_input;
