@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use blip::config::Role;
 use edgeblip::bundle::Bundle;
-use edgeblip::captioner::Writing;
+use edgeblip::decoder::Writing;
 use edgeblip::model::Model;
 use edgeblip::picture;
 

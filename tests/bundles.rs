@@ -12,9 +12,9 @@ use edgeblip::bundle::Bundle;
 use edgeblip::model::Model;
 use edgeblip_export::bundle::Settings;
 use edgeblip_export::pipeline::{Report, export};
-use edgeblip_export::progress::Progress;
 use edgeblip_export::weights::Request;
 use tempfile::TempDir;
+use terminal::progress::Progress;
 
 /// A file of the repository.
 pub fn repository(path: &str) -> PathBuf {

@@ -53,7 +53,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
     let path = folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     ensure!(
         path.is_file(),
-        "{} is not there: run `cargo build --release -p edgeblip -p edgeblip-export` first",
+        "{} is not there: run all tests at once, which builds the programs, or `cargo build` with the same profile",
         path.display()
     );
     Ok(path)

@@ -7,9 +7,9 @@ use anyhow::{Context, Result};
 use blip::manifest::{EncoderToken, Precision, WEIGHTS};
 use checkpoint::OpenOptions;
 use edgeblip_export::pipeline::export;
-use edgeblip_export::progress::Progress;
 use edgeblip_export::weights::Request;
 use tempfile::TempDir;
+use terminal::progress::Progress;
 
 use crate::bundles::{export_to, repository, settings};
 

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use blip::decoding::LanguageModel;
 use blip::manifest::Precision;
-use edgeblip::captioner::Writing;
+use edgeblip::decoder::Writing;
 use edgeblip::model::Model;
 use edgeblip::picture;
 use serde_json::Value;

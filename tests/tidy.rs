@@ -15,7 +15,7 @@ const TRACT: &[&str] = &["runtime/src/inference.rs", "runtime/src/inference/"];
 /// Where `anyhow` may be named: programs, not libraries.
 const ANYHOW: &[&str] = &["runtime/src/cli.rs", "runtime/src/cli/", "export/src/main.rs", "examples/", "tests/"];
 /// Crates that promise to have no `unsafe` at all.
-const SAFE_CRATES: &[&str] = &["blip", "checkpoint", "export", "firmware-config"];
+const SAFE_CRATES: &[&str] = &["terminal", "blip", "picture", "checkpoint", "export", "firmware-config"];
 
 #[test]
 fn a_module_uses_only_modules_above_it() -> Result<()> {

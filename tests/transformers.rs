@@ -8,13 +8,13 @@ use blip::decoding::{DecodingOptions, Strategy};
 use blip::manifest::{EncoderToken, Precision};
 use blip::pixels::{Rgb8, preprocess};
 use checkpoint::OpenOptions;
-use edgeblip::captioner::{Caption, Writing};
+use edgeblip::decoder::{Caption, Writing};
 use edgeblip::model::Model;
 use edgeblip::picture;
 use edgeblip_export::pipeline::export;
-use edgeblip_export::progress::Progress;
 use edgeblip_export::weights::Request;
 use serde_json::Value;
+use terminal::progress::Progress;
 
 use crate::bundles::{load, model, repository, settings};
 

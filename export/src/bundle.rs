@@ -18,9 +18,9 @@ use tempfile::TempDir;
 use crate::graph::{self, Graph, Style};
 use crate::onnx::{OnnxError, QuantizedTensor, Writer};
 use crate::place::{Place, PlaceError, check_free};
-use crate::progress::Progress;
 use crate::weight_file::{WeightFile, WriteError};
 use crate::weights::{Weights, WeightsError, part};
+use terminal::progress::Progress;
 
 /// A bundle that cannot be made.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-pub mod progress;
 pub mod weights;
 pub mod graph;
 pub mod quantize;

@@ -9,12 +9,12 @@ use blip::config::Role;
 use blip::manifest::{EncoderToken, Precision, WEIGHTS};
 use checkpoint::OpenOptions;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use edgeblip::terminal::{explained, json, printable, shown};
 use edgeblip_export::bundle::Settings;
 use edgeblip_export::inspect::{Inspection, inspect};
 use edgeblip_export::pipeline::{self, Report};
-use edgeblip_export::progress::Progress;
 use edgeblip_export::weights::Request;
+use terminal::progress::Progress;
+use terminal::{explained, json, printable, shown};
 
 /// Worst tensors that are printed.
 const WORST: usize = 10;
@@ -157,7 +157,7 @@ fn run_export(export: &Export) -> Result<()> {
         prompt: export.prompt.clone(),
         licence: export.licence.clone(),
     };
-    let report = pipeline::export(&request, &export.reading.options(), &settings, out, &Progress::new())?;
+    let report = pipeline::export(&request, &export.reading.options(), &settings, out, &Progress::new("tensors"))?;
     for warning in &report.warnings {
         let _ = writeln!(std::io::stderr().lock(), "warning: {}", printable(warning));
     }

@@ -15,10 +15,10 @@ use prost::Message;
 
 use self::format::{attribute_type, data_type, dimension};
 use crate::graph::{Attribute, Constant, Graph, Node, Parameter, Value};
-use crate::progress::Progress;
 use crate::quantize::quantize;
 use crate::weight_file::{Location, WeightFile, WriteError};
 use crate::weights::{Weights, WeightsError};
+use terminal::progress::Progress;
 
 /// Tensors up to this many bytes stay in the graph's own file.
 const INLINE_BYTES: usize = 1024;

@@ -12,9 +12,9 @@ use sha2::{Digest, Sha256};
 use crate::bundle::{BundleError, Settings, stage};
 use crate::onnx::QuantizedTensor;
 use crate::place::{Place, PlaceError, check_free};
-use crate::progress::Progress;
 use crate::verify::{Comparison, VerifyError, compare, golden};
 use crate::weights::{Request, Weights, WeightsError};
+use terminal::progress::Progress;
 
 /// An export that did not happen; nothing is left behind.
 #[derive(Debug, thiserror::Error)]

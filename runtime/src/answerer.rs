@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use blip::decoding::Search;
 use blip::manifest::AnswererFacts;
 
 use crate::bundle::Bundle;
-use crate::captioner::{Caption, Writing};
-use crate::decoder::{Decoder, DecoderError};
+use crate::decoder::{Caption, Decoder, DecoderError, Writing};
 use crate::inference::{Engine, Graph, InferenceError, Tensor};
 use crate::matcher::{MatchError, classified};
 use crate::vision::{CrossAttention, View};
@@ -62,22 +60,12 @@ impl Answerer {
     /// # Errors
     /// A question or length that the model has no room for, options out of range, or a graph that stops.
     pub fn answer(&self, view: &mut View, question: &str, writing: &Writing) -> Result<Vec<Caption>, AnswerError> {
-        let tokenizer = self.bundle.tokenizer();
         let positions = self.facts.question.config.positions;
         let ids = classified(&self.bundle, question, self.facts.encoder_token, positions)?;
         let mut inputs = vec![Tensor::from_ids(&ids)];
         inputs.extend(view.memory(&self.picture, &self.facts.vision.graph)?.0.iter().cloned());
         let states = self.question.run(&inputs)?;
         let memory = self.states.remember(&states[0])?;
-        let prompt = tokenizer.prompt(&writing.prompt).map_err(MatchError::from)?;
-        let search = Search {
-            prompt: &prompt,
-            end: self.bundle.manifest().tokens.separator,
-            options: &writing.options,
-            seed: writing.seed,
-            captions: writing.texts,
-        };
-        let answers = self.decoder.write(&memory, &search)?;
-        Ok(answers.into_iter().map(|decoded| Caption::new(tokenizer, decoded)).collect())
+        Ok(self.decoder.write(&memory, writing)?)
     }
 }

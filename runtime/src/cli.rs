@@ -10,7 +10,7 @@ use blip::config::Role;
 use clap::{Args, Parser, Subcommand};
 use edgeblip::bundle::Bundle;
 use edgeblip::model::Model;
-use edgeblip::terminal::{explained, json};
+use terminal::{explained, json};
 
 mod ask;
 mod caption;

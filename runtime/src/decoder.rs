@@ -1,15 +1,22 @@
 //! The image-grounded text decoder: one step after another over a cache of keys and values.
 
-use blip::config::TextConfig;
-use blip::decoding::{Decoded, DecodingError, DecodingOptions, LanguageModel, Search, decode};
-use blip::manifest::{Element, StackFacts};
+use std::sync::Arc;
 
+use blip::config::TextConfig;
+use blip::decoding::{DecodingError, DecodingOptions, LanguageModel, Search, decode};
+use blip::manifest::{Element, StackFacts};
+use blip::tokenizer::TokenizerError;
+
+use crate::bundle::Bundle;
 use crate::inference::{Engine, Graph, InferenceError, Tensor};
 use crate::vision::Memory;
 
 /// A text that cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum DecoderError {
+    /// The prompt is not a text that the model can read.
+    #[error("prompt: {0}")]
+    Prompt(#[from] TokenizerError),
     /// More tokens than the model has positions for.
     #[error("max length is {max_length} tokens, the model has {positions} positions: ask for at most {positions}")]
     Positions {
@@ -23,8 +30,33 @@ pub enum DecoderError {
     Search(#[from] DecodingError<InferenceError>),
 }
 
+/// What to write.
+#[derive(Clone, Debug)]
+pub struct Writing {
+    /// Words that the text starts with; empty for none.
+    pub prompt: String,
+    /// How to search.
+    pub options: DecodingOptions,
+    /// Seed of the nucleus samples.
+    pub seed: u64,
+    /// Texts wanted.
+    pub texts: usize,
+}
+
+/// A text with the tokens that it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Caption {
+    /// The words, prompt included.
+    pub text: String,
+    /// Start token and prompt first, end token last if it was generated.
+    pub token_ids: Vec<u32>,
+    /// Natural logarithm of the model's probability of the generated tokens.
+    pub log_prob: f32,
+}
+
 /// A loaded decoder.
 pub struct Decoder {
+    bundle: Arc<Bundle>,
     graph: Graph,
     config: TextConfig,
     cache: Element,
@@ -41,16 +73,26 @@ impl Decoder {
             graph: facts.graph.clone(),
             what: "it has no input past_key_0".to_owned(),
         })?;
-        Ok(Decoder { graph, config: facts.config.clone(), cache })
+        Ok(Decoder { bundle: Arc::clone(engine.bundle()), graph, config: facts.config.clone(), cache })
     }
 
-    /// Searches for texts about `memory`.
+    /// Writes texts about what `memory` holds, the best first.
     ///
     /// # Errors
-    /// A length beyond the position table, options out of range, or a graph that stops.
-    pub fn write(&self, memory: &Memory, search: &Search) -> Result<Vec<Decoded>, DecoderError> {
-        self.check_length(search.options)?;
-        Ok(decode(&mut self.start(memory), search)?)
+    /// A prompt or length that the model has no room for, options out of range, or a graph that stops.
+    pub fn write(&self, memory: &Memory, writing: &Writing) -> Result<Vec<Caption>, DecoderError> {
+        self.check_length(&writing.options)?;
+        let tokenizer = self.bundle.tokenizer();
+        let search = Search {
+            prompt: &tokenizer.prompt(&writing.prompt)?,
+            end: self.bundle.manifest().tokens.separator,
+            options: &writing.options,
+            seed: writing.seed,
+            captions: writing.texts,
+        };
+        let texts = decode(&mut self.start(memory), &search)?.into_iter();
+        let text = |tokens: &[u32]| tokenizer.decode(tokens);
+        Ok(texts.map(|d| Caption { text: text(&d.tokens), log_prob: d.log_prob, token_ids: d.tokens }).collect())
     }
 
     /// A decoding that has not read anything yet.

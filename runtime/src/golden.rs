@@ -4,7 +4,8 @@ use blip::pixels::{Rgb8, Rgb8Error};
 use serde::{Deserialize, Serialize};
 
 use crate::answerer::AnswerError;
-use crate::captioner::{CaptionError, Writing};
+use crate::captioner::CaptionError;
+use crate::decoder::{Caption, Writing};
 use crate::inference::InferenceError;
 use crate::matcher::MatchError;
 use crate::model::{Model, ModelError};
@@ -171,8 +172,8 @@ fn same_number(what: &'static str, found: Option<f32>, expected: Option<f32>) ->
     Err(GoldenError::Differs { what, found: format!("{found:?}"), expected: format!("{expected:?}") })
 }
 
-impl From<crate::captioner::Caption> for GoldenText {
-    fn from(caption: crate::captioner::Caption) -> Self {
+impl From<Caption> for GoldenText {
+    fn from(caption: Caption) -> Self {
         Self { token_ids: caption.token_ids, log_prob: caption.log_prob }
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Modules stand in the order in which the data meets them, and a module uses only those above it.
 
-pub mod terminal;
+pub use picture;
+
 pub mod kernels;
-pub mod picture;
 pub mod bundle;
 pub mod inference;
 pub mod vision;

@@ -5,7 +5,7 @@ use blip::pixels::Rgb8;
 use crate::inference::InferenceError;
 use crate::matcher::{Embedding, MatchError};
 use crate::model::{Model, ModelError};
-use crate::picture::PictureError;
+use picture::PictureError;
 
 /// A search that cannot go on.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use blip::config::Role;
 use blip::manifest::{EncoderToken, MANIFEST, Precision};
-use edgeblip::captioner::Writing;
+use edgeblip::decoder::Writing;
 use edgeblip::golden::test_card;
 use edgeblip_export::onnx::format::{Graph, Model, Node, Tensor, dimension::Size};
 use prost::Message;

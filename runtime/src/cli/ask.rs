@@ -6,9 +6,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use blip::config::Role;
 use clap::Args;
-use edgeblip::picture;
-use edgeblip::terminal::printable;
 use serde::Serialize;
+use terminal::printable;
 
 use super::writing::WritingFlags;
 use super::{Common, say, say_json};

@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use blip::config::Role;
 use clap::Args;
-use edgeblip::captioner::{Caption as Text, Writing};
+use edgeblip::decoder::{Caption as Text, Writing};
 use edgeblip::model::Model;
-use edgeblip::picture;
-use edgeblip::terminal::{printable, shown};
 use edgeblip::vision::View;
 use serde::Serialize;
+use terminal::{printable, shown};
 
 use super::writing::WritingFlags;
 use super::{Common, complain, milliseconds, pictures, say, say_json};

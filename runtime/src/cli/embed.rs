@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use anyhow::Result;
 use blip::config::Role;
 use clap::{ArgGroup, Args};
-use edgeblip::picture;
 use serde::Serialize;
 
 use super::{Common, say, say_json};

@@ -6,10 +6,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use blip::config::Role;
 use clap::Args;
-use edgeblip::picture;
 use edgeblip::search::Gallery;
-use edgeblip::terminal::shown;
 use serde::Serialize;
+use terminal::shown;
 
 use super::{Common, complain, pictures, say, say_json};
 

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use blip::decoding::{DecodingOptions, Strategy};
 use clap::{Args, ValueEnum};
-use edgeblip::captioner::Writing;
+use edgeblip::decoder::Writing;
 
 /// Top-p that the paper samples with. Source: BLIP `models/blip.py`, `generate`.
 const TOP_P: f32 = 0.9;

@@ -3,6 +3,8 @@
 //! A file is a stranger's: its size is looked at before anything is allocated for it, and every fault is an error
 //! that says what to do.
 
+#![forbid(unsafe_code)]
+
 mod jpeg;
 
 use std::io::{Cursor, Read};

@@ -1,5 +1,9 @@
 //! Words for a terminal: without what could command it, and each cause of an error once.
 
+#![forbid(unsafe_code)]
+
+pub mod progress;
+
 use std::error::Error;
 use std::path::Path;
 

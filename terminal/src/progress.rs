@@ -2,8 +2,9 @@
 
 use std::io::{IsTerminal, Write};
 
-use edgeblip::terminal::printable;
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::printable;
 
 /// Progress of one piece of work, on standard error.
 pub enum Progress {
@@ -16,12 +17,12 @@ pub enum Progress {
 }
 
 impl Progress {
-    /// A bar if standard error is a terminal, lines otherwise.
-    pub fn new() -> Progress {
+    /// A bar that counts `unit`s if standard error is a terminal, lines otherwise.
+    pub fn new(unit: &str) -> Progress {
         if !std::io::stderr().is_terminal() {
             return Progress::Lines;
         }
-        let style = ProgressStyle::with_template("{msg:<28} [{wide_bar}] {pos}/{len} tensors")
+        let style = ProgressStyle::with_template(&format!("{{msg:<28}} [{{wide_bar}}] {{pos}}/{{len}} {unit}"))
             .expect("the template is well formed")
             .progress_chars("=> ");
         Progress::Bar(ProgressBar::new(0).with_style(style))
@@ -52,11 +53,5 @@ impl Progress {
         if let Progress::Bar(bar) = self {
             bar.finish_and_clear();
         }
-    }
-}
-
-impl Default for Progress {
-    fn default() -> Self {
-        Progress::new()
     }
 }
