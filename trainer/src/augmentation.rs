@@ -1,0 +1,1 @@
+//! Random crops, flips and RandAugment, as the authors train with.

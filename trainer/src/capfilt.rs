@@ -1,0 +1,1 @@
+//! Captioning and filtering: a new dataset from a noisy one.

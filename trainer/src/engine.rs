@@ -1,0 +1,1 @@
+//! The operations that BLIP needs, forward and backward, on a device.

@@ -1,0 +1,1 @@
+//! Writes texts for a batch of pictures.

@@ -1,0 +1,1 @@
+//! What happened at each step, for people and for TensorBoard.

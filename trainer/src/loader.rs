@@ -1,0 +1,1 @@
+//! Batches, decoded on threads ahead of the device.

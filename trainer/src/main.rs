@@ -1,0 +1,3 @@
+//! `edgeblip-trainer`: the host's half of the loop.
+
+fn main() {}

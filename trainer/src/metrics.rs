@@ -1,0 +1,1 @@
+//! Scores of captions, retrieval, answers and matching.

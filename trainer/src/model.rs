@@ -1,0 +1,1 @@
+//! BLIP: image encoder, and text models that share what the paper shares.

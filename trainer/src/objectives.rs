@@ -1,0 +1,1 @@
+//! The three losses: ITC, ITM and LM.

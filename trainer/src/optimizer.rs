@@ -1,0 +1,1 @@
+//! AdamW, schedules and the moving average of the weights.

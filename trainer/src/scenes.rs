@@ -1,0 +1,1 @@
+//! Composed pictures with known captions: objects, counts, relations, backgrounds, light.

@@ -1,0 +1,1 @@
+//! Everything that a run needs to go on after it was killed.

@@ -1,0 +1,1 @@
+//! Records the forward pass and plays it backward.

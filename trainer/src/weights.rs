@@ -1,0 +1,1 @@
+//! Weights from checkpoints, and out again in Hugging Face's layout.
