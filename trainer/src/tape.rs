@@ -112,6 +112,11 @@ impl<'p, D: Device> Tape<'p, D> {
         self.device
     }
 
+    /// The parameters that it reads.
+    pub fn parameters(&self) -> &'p D::Flat {
+        self.parameters
+    }
+
     /// A value that needs no gradient.
     pub fn constant(&self, buffer: D::Buffer) -> Var<D> {
         Var { buffer, node: None }

@@ -2,7 +2,10 @@
 
 use blip::config::TextConfig;
 
-use super::{Attention, Pass, layout::{Builder, Initial}};
+use super::{
+    Attention, Pass,
+    layout::{Builder, Initial},
+};
 use crate::engine::{AttentionShape, Device, Order, Result, RowsShape, TokensShape};
 use crate::tape::{Asking, Linear, Norm, Parameter, Tape, Var};
 

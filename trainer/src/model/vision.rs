@@ -2,7 +2,10 @@
 
 use blip::config::VisionConfig;
 
-use super::{Pass, layout::{Builder, Initial}};
+use super::{
+    Pass,
+    layout::{Builder, Initial},
+};
 use crate::engine::{AttentionShape, Device, Order, PatchesShape, Result, TokensShape};
 use crate::tape::{Asking, Linear, Norm, Parameter, Tape, Var};
 
@@ -85,7 +88,9 @@ impl Vision {
             let last = self.layers.len().saturating_sub(1).max(1);
             let share = pass.shares.path * number as f32 / last as f32;
             x = if number + pass.checkpointed >= self.layers.len() {
-                tape.checkpoint(&[&x], move |tape, inputs| layer.forward(tape, &inputs[0], (shape, heads), (number, share, pass)))?
+                tape.checkpoint(&[&x], move |tape, inputs| {
+                    layer.forward(tape, &inputs[0], (shape, heads), (number, share, pass))
+                })?
             } else {
                 layer.forward(tape, &x, (shape, heads), (number, share, pass))?
             };
@@ -105,8 +110,7 @@ impl VisionLayer {
     ) -> Result<Var<D>> {
         let TokensShape { batch, tokens, width } = shape;
         let rows = shape.rows().rows;
-        let attention =
-            AttentionShape { batch, heads, width, queries: tokens, keys: tokens, order: Order::Free };
+        let attention = AttentionShape { batch, heads, width, queries: tokens, keys: tokens, order: Order::Free };
         let normed = tape.norm(x, &self.norm1, rows)?;
         let qkv = tape.linear(&normed, &self.qkv, rows)?;
         let mixed = tape.attention(Asking::Packed(&qkv), None, None, attention)?;

@@ -1,9 +1,7 @@
 //! Linear maps, norms, attention and dropout on a tape.
 
 use super::{Parameter, Tape, Var};
-use crate::engine::{
-    AttentionShape, Device, Dropout, Heads, HeadsGradient, LinearShape, Result, RowsShape,
-};
+use crate::engine::{AttentionShape, Device, Dropout, Heads, HeadsGradient, LinearShape, Result, RowsShape};
 
 /// `x wᵀ + b`.
 #[derive(Clone, Copy, Debug)]

@@ -59,8 +59,8 @@ impl<'p, D: Device> Tape<'p, D> {
         let (value, saved) = device.cross_entropy(&logits.buffer, &classes, &weights, smoothing, shape)?;
         let logits = logits.clone();
         Ok(self.push_loss(value, move |backward, factor| {
-            let gradient = device
-                .cross_entropy_gradient(&logits.buffer, &classes, &weights, &saved, smoothing, shape, factor)?;
+            let gradient =
+                device.cross_entropy_gradient(&logits.buffer, &classes, &weights, &saved, smoothing, shape, factor)?;
             backward.give(logits.node, gradient)
         }))
     }

@@ -37,7 +37,8 @@ impl<D: Device> Tape<'_, D> {
     ) -> Result<Var<D>> {
         let device = self.device;
         let grid = cut.side / cut.patch;
-        let linear = LinearShape { rows: cut.batch * grid * grid, inputs: embedding.inputs, outputs: embedding.outputs };
+        let linear =
+            LinearShape { rows: cut.batch * grid * grid, inputs: embedding.inputs, outputs: embedding.outputs };
         let shape = TokensShape { batch: cut.batch, tokens: 1 + grid * grid, width: embedding.outputs };
         let patches = device.patches(pixels, cut)?;
         let rows = device.linear(&patches, self.slice(embedding.weight), Some(self.slice(embedding.bias)), linear)?;
