@@ -202,6 +202,12 @@ impl<D: Device> Learner<D> {
         self.device.read_flat(&self.optimizer.gradients)
     }
 
+    /// Runs the last layers of each stack again in the backward pass, to save memory.
+    pub fn checkpoint_layers(&mut self, vision: usize, text: usize) {
+        self.settings.step.checkpointed_vision = vision;
+        self.settings.step.checkpointed_text = text;
+    }
+
     /// Steps that were taken.
     pub fn steps(&self) -> u64 {
         self.step
