@@ -95,7 +95,7 @@ def run(seed, dtype, steps, clip=None):
         settings = {"alpha": alpha(epoch, step), "learning_rate": learning_rate(epoch, step)}
         *losses, seen, norm = training.step(batch, settings["alpha"], draws, settings["learning_rate"], clip=clip or float("inf"))
         temperature = training.model.temp.item()
-        if index + 1 in SHOWN:
+        if index + 1 in SHOWN or index + 1 == steps:
             arrays[f"step-{index + 1}/gradient"] = summary(parameter.grad for parameter in parameters.values())
         if index == 0:
             arrays |= {f"step-1/gradients/{name}": parameter.grad.clone() for name, parameter in parameters.items()}
@@ -246,7 +246,7 @@ def main():
     assert any(entry["gradient_norm"] > CLIP for entry in clipped), "nothing is clipped"
 
     arrays = dict(arrays)
-    arrays[f"clipped/step-{CLIPPED_STEPS}/parameter"] = clipped_arrays[f"step-{CLIPPED_STEPS}/parameter"]
+    arrays |= {f"clipped/step-{CLIPPED_STEPS}/{what}": clipped_arrays[f"step-{CLIPPED_STEPS}/{what}"] for what in ("gradient", "parameter")}
     arrays |= {f"start/parameters/{name}": parameter.detach() for name, parameter in training.model.named_parameters()}
     arrays |= {"start/image_queue": training.queues[0], "start/text_queue": training.queues[1]}
     arrays = {name: tensor.to(torch.float32).contiguous() for name, tensor in arrays.items()}
