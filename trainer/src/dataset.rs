@@ -311,3 +311,6 @@ impl Dataset {
 fn max_picture_bytes() -> u64 {
     PictureLimits::default().file_bytes
 }
+
+#[cfg(test)]
+mod tests;

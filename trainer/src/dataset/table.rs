@@ -1,5 +1,6 @@
 //! Parquet with the pictures inside, as Hugging Face writes it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -43,9 +44,18 @@ pub(super) fn read(location: &Location, index: &mut Index) -> Result<(), Dataset
         names.retain(|name| ending(name) == "parquet");
     }
     for name in names {
-        Arc::new(Table::open(location.file(&name)?)?).read(index)?;
+        let file = location.file(&name)?;
+        guarded(&file, || Arc::new(Table::open(file.clone())?).read(index))?;
     }
     Ok(())
+}
+
+/// Runs a call into the Parquet reader, which panics on some damaged files: that is an error like any other.
+fn guarded<T>(file: &SourceFile, call: impl FnOnce() -> Result<T, DatasetError>) -> Result<T, DatasetError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
+        let reason = "its pages contradict each other".to_owned();
+        Err(DatasetError::Damaged { file: file.shown(), reason })
+    })
 }
 
 impl Table {
@@ -140,6 +150,10 @@ impl Table {
 
     /// The bytes of a picture.
     pub(super) fn picture(&self, group: usize, row: usize) -> Result<Vec<u8>, DatasetError> {
+        guarded(&self.file, || self.cell(group, row))
+    }
+
+    fn cell(&self, group: usize, row: usize) -> Result<Vec<u8>, DatasetError> {
         let damaged = |error: ParquetError| fault(&self.file, &error);
         let open = self.reader.get_row_group(group).map_err(damaged)?;
         let reader = open.get_column_reader(self.column).map_err(damaged)?;

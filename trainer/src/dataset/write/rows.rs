@@ -35,15 +35,11 @@ impl Rows {
         match self.format {
             Format::CocoJson => self.add_coco(&name, named.pair)?,
             Format::BlipJson => {
-                for row in rows(named.pair, ("image", "caption"), &name) {
-                    self.row(row, Some(self.pictures))?;
+                for row in caption_rows(named.pair, &name) {
+                    self.blip_row(row)?;
                 }
             }
-            _ => {
-                for row in rows(named.pair, ("file_name", "text"), &name) {
-                    self.row(row, None)?;
-                }
-            }
+            _ => self.file.put(format!("{}\n", line(named.pair, &name)).as_bytes())?,
         }
         self.pictures += 1;
         Ok(())
@@ -55,8 +51,7 @@ impl Rows {
             image["truth"] = truth.clone();
         }
         for text in &pair.texts {
-            let mut caption = Map::new();
-            describe(&mut caption, "caption", text);
+            let mut caption = described("caption", text);
             caption.insert("id".to_owned(), self.captions.len().into());
             caption.insert("image_id".to_owned(), self.pictures.into());
             self.captions.push(caption.into());
@@ -64,11 +59,8 @@ impl Rows {
         self.element(&image)
     }
 
-    fn row(&mut self, mut row: Map<String, Value>, image_id: Option<usize>) -> Result<(), WriteError> {
-        let Some(id) = image_id else {
-            return self.file.put(format!("{}\n", Value::Object(row)).as_bytes());
-        };
-        row.insert("image_id".to_owned(), id.into());
+    fn blip_row(&mut self, mut row: Map<String, Value>) -> Result<(), WriteError> {
+        row.insert("image_id".to_owned(), self.pictures.into());
         self.element(&row.into())
     }
 
@@ -96,35 +88,37 @@ impl Rows {
     }
 }
 
-/// A row for each text; one without a text for a picture that has none.
-fn rows(pair: &Pair, (name_field, text_field): (&str, &str), name: &str) -> Vec<Map<String, Value>> {
-    let base = || {
-        let mut row = Map::new();
-        row.insert(name_field.to_owned(), name.into());
-        row.insert("key".to_owned(), pair.key.clone().into());
-        row
-    };
-    let mut rows: Vec<Map<String, Value>> = Vec::new();
-    for text in &pair.texts {
-        let mut row = base();
-        describe(&mut row, text_field, text);
-        rows.push(row);
-    }
+/// A line of `metadata.jsonl`: each field has one type in all lines, since tables are made of them; so `text` is the
+/// first text, `texts` are all, and the truth is the text of a json.
+fn line(pair: &Pair, name: &str) -> Value {
+    let texts: Vec<Value> = pair.texts.iter().map(|text| described("text", text).into()).collect();
+    let first = pair.texts.first().map(|text| text.text.as_str());
+    let truth = pair.truth.as_ref().map(Value::to_string);
+    json!({"file_name": name, "key": pair.key, "text": first, "texts": texts, "truth": truth})
+}
+
+/// A row for each text; one with an empty list for a picture that has none.
+fn caption_rows(pair: &Pair, name: &str) -> Vec<Map<String, Value>> {
+    let mut rows: Vec<Map<String, Value>> = pair.texts.iter().map(|text| described("caption", text)).collect();
     if rows.is_empty() {
-        let mut row = base();
-        row.insert(text_field.to_owned(), Value::Null);
-        rows.push(row);
+        rows.push(Map::from_iter([("caption".to_owned(), Value::Array(Vec::new()))]));
     }
-    // A text, since tables of one type a column are made of these rows.
-    let truth = pair.truth.as_ref().map_or(Value::Null, |truth| truth.to_string().into());
-    rows[0].insert("truth".to_owned(), truth);
+    if let Some(truth) = &pair.truth {
+        rows[0].insert("truth".to_owned(), truth.clone());
+    }
+    for row in &mut rows {
+        row.insert("image".to_owned(), name.into());
+        row.insert("key".to_owned(), pair.key.clone().into());
+    }
     rows
 }
 
-fn describe(row: &mut Map<String, Value>, text_field: &str, text: &Text) {
+fn described(text_field: &str, text: &Text) -> Map<String, Value> {
+    let mut row = Map::new();
     row.insert(text_field.to_owned(), text.text.clone().into());
     row.insert("origin".to_owned(), serde_json::to_value(text.origin).unwrap_or_default());
     row.insert("score".to_owned(), text.score.map(f64::from).into());
+    row
 }
 
 fn write_picture(target: PathBuf, bytes: &[u8]) -> Result<(), WriteError> {
