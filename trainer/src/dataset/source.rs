@@ -233,7 +233,7 @@ impl Remote {
     fn open(location: &str) -> Result<Remote, DatasetError> {
         let unknown = |reason: String| DatasetError::Unknown { location: location.to_owned(), reason };
         let url = Url::parse(location).map_err(|error| unknown(format!("is not a URL ({error})")))?;
-        if !cfg!(feature = "cloud") && url.scheme() != "memory" {
+        if !cfg!(feature = "cloud") {
             return Err(DatasetError::NeedsCloud { location: location.to_owned() });
         }
         let (store, prefix) =
@@ -241,7 +241,8 @@ impl Remote {
         Remote::new(location, store, prefix)
     }
 
-    fn new(
+    /// A prefix in a store that is open.
+    pub(super) fn new(
         location: &str,
         store: Box<dyn object_store::ObjectStore>,
         prefix: ObjectPath,

@@ -115,6 +115,54 @@ fn url_over_the_network_says_what_to_build() {
     }
 }
 
+/// The goldens in an object store, below `sets/`.
+fn in_a_store() -> source::Remote {
+    use object_store::ObjectStoreExt;
+    let store = object_store::memory::InMemory::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for (name, _) in source::Source::Local(goldens()).list().unwrap() {
+        let bytes = std::fs::read(goldens().join(&name)).unwrap();
+        let path = object_store::path::Path::from(format!("sets/{name}"));
+        runtime.block_on(store.put(&path, bytes.into())).unwrap();
+    }
+    source::Remote::new("s3://bucket/sets", Box::new(store), "sets".into()).unwrap()
+}
+
+#[test]
+fn object_store_gives_what_the_folder_gives() {
+    let folder = Arc::new(source::Source::Remote(in_a_store()));
+    let names = |ending: &str| -> Vec<String> {
+        let names = folder.list().unwrap().into_iter().map(|(name, _)| name);
+        names.filter(|name| name.ends_with(ending) && !name.contains("hostile")).collect()
+    };
+    type Reading = fn(&source::Location, &mut Index) -> Result<(), DatasetError>;
+    let cases: [(&str, &str, Reading); 3] = [
+        (".tar", "tars", web_dataset::read),
+        (".parquet", "tables", table::read),
+        ("folder/metadata.jsonl", "folder", image_folder::read),
+    ];
+    for (ending, golden, read) in cases {
+        let location = source::Location { name: golden.to_owned(), folder: folder.clone(), files: names(ending) };
+        let mut index = Index::new(golden, Origin::Web);
+        read(&location, &mut index).unwrap();
+        let (entries, skipped) = index.finish().unwrap();
+        let (remote, local) = (Dataset { entries, skipped }, open_golden(golden));
+        assert_eq!(remote.len(), local.len());
+        std::thread::scope(|threads| {
+            for _ in 0..3 {
+                threads.spawn(|| {
+                    for index in 0..local.len() {
+                        assert_eq!(remote.picture_bytes(index).unwrap(), local.picture_bytes(index).unwrap());
+                        assert_eq!(remote.entry(index).texts, local.entry(index).texts);
+                    }
+                });
+            }
+        });
+    }
+    let missing = folder.read("nowhere.png", 9).unwrap_err();
+    assert!(message(missing).starts_with("s3://bucket/sets/nowhere.png: cannot be read"));
+}
+
 #[test]
 fn links_and_names_that_lead_out_of_a_tar_are_skipped_by_name() {
     let dataset = open_golden("hostile.tar");
