@@ -128,7 +128,8 @@ impl Group {
     pub fn all_reduce(&self, values: &mut [f32]) -> Result<()> {
         self.together(Operation::AllReduce, bytes_of(values), |star, call| {
             star.sum(values, call)?;
-            star.spread(values, |_| 0..values.len(), call)
+            let all = 0..values.len();
+            star.spread(values, |_| all.clone(), call)
         })
     }
 
