@@ -14,6 +14,7 @@ mod sequences;
 mod losses;
 mod vectors;
 mod device;
+mod group;
 #[cfg(test)]
 mod tests;
 
