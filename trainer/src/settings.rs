@@ -280,7 +280,8 @@ impl Settings {
     /// # Errors
     /// As [`Settings::read`].
     pub fn parse(text: &str, path: &Path, task: Task) -> Result<Settings, SettingsError> {
-        let syntax = |error: toml::de::Error| SettingsError::Syntax { path: path.to_owned(), reason: error.to_string() };
+        let syntax =
+            |error: toml::de::Error| SettingsError::Syntax { path: path.to_owned(), reason: error.to_string() };
         let mut all: toml::Table = defaults(task).parse().expect("the defaults are settings, as a test shows");
         let theirs: toml::Table = text.parse().map_err(syntax)?;
         for (section, values) in theirs {
@@ -344,7 +345,11 @@ impl Settings {
         let whole = self.run.batch;
         let contrasts = matches!(task, Task::Pretrain | Task::Matcher);
         if contrasts && (self.losses.queue < whole || !self.losses.queue.is_multiple_of(whole)) {
-            return refuse("losses.queue", self.losses.queue.to_string(), "it must be a multiple of run.batch, and not 0");
+            return refuse(
+                "losses.queue",
+                self.losses.queue.to_string(),
+                "it must be a multiple of run.batch, and not 0",
+            );
         }
         if self.run.epochs == 0 && self.run.steps == 0 {
             return refuse("run.epochs", "0".to_owned(), "say how many epochs or steps to train");

@@ -25,10 +25,7 @@ impl Golden {
     fn read() -> Golden {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
         let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
-        Golden {
-            bytes: read("tiny_blip.safetensors"),
-            facts: serde_json::from_slice(&read("tiny_blip.json")).unwrap(),
-        }
+        Golden { bytes: read("tiny_blip.safetensors"), facts: serde_json::from_slice(&read("tiny_blip.json")).unwrap() }
     }
 
     fn floats(&self, name: &str) -> Vec<f32> {
@@ -83,7 +80,10 @@ impl Golden {
     /// The queue, a sample a row.
     fn queue(&self, name: &str) -> Vec<f32> {
         let (columns, width, values) = (self.size("queue"), self.size("projection"), self.floats(name));
-        (0..columns).flat_map(|row| (0..width).map(move |place| (row, place))).map(|(row, place)| values[place * columns + row]).collect()
+        (0..columns)
+            .flat_map(|row| (0..width).map(move |place| (row, place)))
+            .map(|(row, place)| values[place * columns + row])
+            .collect()
     }
 
     fn batch(&self, step: u64) -> Batch {
@@ -107,7 +107,12 @@ impl Golden {
         Batch {
             pixels,
             pictures: count,
-            texts: texts.map(|(mut ids, length)| { ids.truncate(length as usize); ids }).collect(),
+            texts: texts
+                .map(|(mut ids, length)| {
+                    ids.truncate(length as usize);
+                    ids
+                })
+                .collect(),
             prompt: 0,
             names: (0..count as u32).map(|sample| step as u32 * 6 + sample).collect(),
             answers: None,
@@ -142,20 +147,19 @@ impl Golden {
             tokens: SpecialTokens {
                 pad: id("pad"),
                 unknown: 1,
-                class: id("cls"),
-                separator: id("sep"),
-                decoder_start: id("dec"),
-                encoder_start: id("enc"),
+                class: id("class_token"),
+                separator: id("separator"),
+                decoder_start: id("decoder_start"),
+                encoder_start: id("encoder_start"),
             },
             seed: self.number("/settings/seed") as u64,
             batch: 6,
             padded: 0,
         };
-        let mut state =
-            State::new(&model, self.weights(&model.layout, "start/parameters"), Objective::Joint, (24, 0));
+        let mut state = State::new(&model, self.weights(&model.layout, "start/parameters"), Objective::Joint, (24, 0));
         state.image_queue = self.queue("start/image_queue");
         state.text_queue = self.queue("start/text_queue");
-        Learner::new(Cpu::new(1), model, settings, &state).unwrap()
+        Learner::new(Cpu::new(1).unwrap(), model, settings, &state).unwrap()
     }
 }
 
@@ -318,13 +322,15 @@ fn clipping_is_pytorchs() {
 }
 
 #[test]
-fn a_layer_that_runs_again_changes_nothing() {
+fn a_layer_that_runs_again_changes_nothing_but_the_order_of_sums() {
     let golden = Golden::read();
     let mut plain = golden.learner(f32::INFINITY);
     let mut again = golden.learner(f32::INFINITY);
     again.checkpoint_layers(2, 2);
     for _ in 0..2 {
-        assert_eq!(learn(&mut plain, &golden), learn(&mut again, &golden));
+        let (plain, again) = (learn(&mut plain, &golden), learn(&mut again, &golden));
+        assert!(distance(&again.losses, &plain.losses) <= 1e-6, "{again:?}, {plain:?}");
     }
-    assert_eq!(plain.state().unwrap(), again.state().unwrap());
+    let weights = |learner: &Learner<Cpu>| learner.state().unwrap().weights;
+    assert!(distance(&weights(&again), &weights(&plain)) <= 1e-5);
 }

@@ -149,8 +149,7 @@ fn ranks_out_of_step_are_told_where_each_is() {
         let length = if group.rank() == 2 { 5 } else { 4 };
         group.all_reduce(&mut vec![0.0; length])
     });
-    let expected =
-        "rank 2 is at operation 0 (all-reduce of 20 bytes), rank 0 at operation 0 (all-reduce of 16 bytes): the ranks \
+    let expected = "rank 2 is at operation 0 (all-reduce of 20 bytes), rank 0 at operation 0 (all-reduce of 16 bytes): the ranks \
          are out of step";
     assert_eq!(words[0], expected);
     assert!(words[1..].iter().all(|words| words.contains(expected)), "{words:?}");

@@ -443,9 +443,10 @@ impl<F: Real> Device for Cpu<F> {
     fn moving_average(&self, average: &mut Flat<F>, values: &Flat<F>, scalars: &Buffer<F>) -> Result<()> {
         let momentum = scalars[scalars::MOMENTUM];
         let rest = F::ONE - momentum;
+        let values = &values.0[..average.0.len()];
         self.workers.update(
             &mut average.0,
-            &values.0,
+            values,
             #[inline(always)]
             |average, value| average * momentum + value * rest,
         );
