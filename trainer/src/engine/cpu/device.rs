@@ -441,14 +441,7 @@ impl<F: Real> Device for Cpu<F> {
     }
 
     fn moving_average(&self, average: &mut Flat<F>, values: &Flat<F>, scalars: &Buffer<F>) -> Result<()> {
-        let momentum = scalars[scalars::MOMENTUM];
-        let rest = F::ONE - momentum;
-        self.workers.update(
-            &mut average.0,
-            &values.0,
-            #[inline(always)]
-            |average, value| average * momentum + value * rest,
-        );
+        vectors::moving_average(&self.workers, &mut average.0, &values.0, scalars[scalars::MOMENTUM]);
         Ok(())
     }
 
