@@ -1,6 +1,8 @@
 //! Every operation of the CPU engine, forward and backward, against PyTorch: `goldens/operations.safetensors`, made by
 //! `reference/operations.py`. Operations that the goldens have and the engine has not as such are made of those it has.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use edgeblip_trainer::engine::cpu::{Cpu, CpuBuffer, CpuFlat};
 use edgeblip_trainer::engine::{
     AdamW, AdamWState, AttentionShape, Device, GradientSlice, Heads, HeadsGradient, LinearShape, Order, PatchesShape,

@@ -99,12 +99,14 @@ fn layer_norm_row_gradient<F: Real>(
         |sum, [dy, x, gain]| (dy * gain).mul_add(x - mean, sum),
     );
     let (mean_g, slope) = (g_sum * per_value, along * scale * scale * per_value);
-    let sums = gain_sums.iter_mut().zip(bias_sums);
-    for ((((out, dy), x), gain), (gain_sum, bias_sum)) in out.iter_mut().zip(dy).zip(x).zip(gain).zip(sums) {
-        let distance = *x - mean;
-        *out = (dy.mul_add(*gain, -mean_g) - distance * slope) * scale;
-        *gain_sum = (distance * scale).mul_add(*dy, *gain_sum);
-        *bias_sum += *dy;
+    let width = out.len();
+    let (dy, x, gain) = (&dy[..width], &x[..width], &gain[..width]);
+    let (gain_sums, bias_sums) = (&mut gain_sums[..width], &mut bias_sums[..width]);
+    for i in 0..width {
+        let distance = x[i] - mean;
+        out[i] = (dy[i].mul_add(gain[i], -mean_g) - distance * slope) * scale;
+        gain_sums[i] = (distance * scale).mul_add(dy[i], gain_sums[i]);
+        bias_sums[i] += dy[i];
     }
 }
 
