@@ -441,15 +441,8 @@ impl<F: Real> Device for Cpu<F> {
     }
 
     fn moving_average(&self, average: &mut Flat<F>, values: &Flat<F>, scalars: &Buffer<F>) -> Result<()> {
-        let momentum = scalars[scalars::MOMENTUM];
-        let rest = F::ONE - momentum;
-        let values = &values.0[..average.0.len()];
-        self.workers.update(
-            &mut average.0,
-            values,
-            #[inline(always)]
-            |average, value| average * momentum + value * rest,
-        );
+        let first = &values.0[..average.0.len()];
+        vectors::moving_average(&self.workers, &mut average.0, first, scalars[scalars::MOMENTUM]);
         Ok(())
     }
 

@@ -30,9 +30,11 @@ struct Operation<'a> {
     name: String,
     inputs: Vec<Vec<f64>>,
     forward: &'a dyn Fn(&[CpuBuffer<f64>]) -> CpuBuffer<f64>,
-    /// Inputs and the gradient of the result.
-    backward: &'a dyn Fn(&[CpuBuffer<f64>], &CpuBuffer<f64>) -> Vec<Vec<f64>>,
+    backward: &'a Backward<'a>,
 }
+
+/// Of inputs and the gradient of the result.
+type Backward<'a> = dyn Fn(&[CpuBuffer<f64>], &CpuBuffer<f64>) -> Vec<Vec<f64>> + 'a;
 
 impl Operation<'_> {
     /// Compares the backward with central differences of `sum(dy * forward)` at every input value.

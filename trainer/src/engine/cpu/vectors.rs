@@ -109,6 +109,17 @@ pub fn adamw<F: Real>(
     });
 }
 
+/// `average = momentum average + (1 - momentum) values`.
+pub fn moving_average<F: Real>(workers: &Workers, average: &mut [F], values: &[F], momentum: F) {
+    let rest = F::ONE - momentum;
+    workers.update(
+        average,
+        values,
+        #[inline(always)]
+        |average, value| average * momentum + value * rest,
+    );
+}
+
 /// Puts a value between two others; what is not a number stays so.
 pub fn clamp<F: Real>(value: &mut F, lowest: F, highest: F) {
     if *value < lowest {
