@@ -15,6 +15,8 @@ mod configurations;
 mod folder;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod part_tests;
 
 use std::path::PathBuf;
 
