@@ -31,7 +31,8 @@ pub fn all<D: Device>(large: Large) -> Vec<Case<D>> {
         let shape = LinearShape { rows, inputs, outputs };
         add(format!("linear {shape:?}"), Box::new(move |trial| linear(trial, shape)));
     }
-    let mut rows = vec![[1, 8], [5, 100], [37, 192], [9, 384], [3, 768], [600, 40], [5, 1024], [4, 1032], [2, 2048], [3, 7]];
+    let mut rows =
+        vec![[1, 8], [5, 100], [37, 192], [9, 384], [3, 768], [600, 40], [5, 1024], [4, 1032], [2, 2048], [3, 7]];
     if large == Large::Included {
         rows.extend([[6304, 768], [960, 1024], [577, 4096]]);
     }
@@ -129,6 +130,8 @@ fn rows_of<D: Device>(trial: &mut Trial<'_, D>, shape: RowsShape) -> Result<()> 
     trial.keep("gathered activations", &device.gather_rows(&kept, &read, width)?, Bf16)?;
     let slope = trial.buffer((2 * rows + 3) * width)?;
     trial.keep("gather gradient", &device.gather_rows_gradient(&slope, &read, shape)?, F32)?;
+    let slope = trial.activation((2 * rows + 3) * width)?;
+    trial.keep("activations' gather gradient", &device.gather_rows_gradient(&slope, &read, shape)?, Bf16)?;
     let names = trial.indices(rows * width, 1000)?;
     trial.keep_indices("gathered indices", &device.gather_indices(&names, &read, width)?)?;
     trial.keep_indices("joined indices", &device.concat_indices(&[&read, &names, &seed])?)

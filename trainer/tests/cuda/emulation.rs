@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
 use std::process::Command;
+use std::rc::Rc;
 
 use anyhow::{Context, Result, ensure};
 use edgeblip_trainer::engine::cuda::compiler::UNITS;
@@ -29,7 +30,7 @@ pub struct Emulated {
     memory: RefCell<HashMap<Address, Vec<[u8; 256]>>>,
     recordings: RefCell<Vec<Vec<Step>>>,
     recording: RefCell<Option<Vec<Step>>>,
-    launched: RefCell<BTreeSet<&'static str>>,
+    launched: Rc<RefCell<BTreeSet<&'static str>>>,
 }
 
 /// The files of all units, each once and in order.
@@ -90,8 +91,13 @@ impl Emulated {
             memory: RefCell::default(),
             recordings: RefCell::default(),
             recording: RefCell::new(None),
-            launched: RefCell::default(),
+            launched: Rc::default(),
         })
+    }
+
+    /// Names of the kernels that have run, then and later.
+    pub fn launched(&self) -> Rc<RefCell<BTreeSet<&'static str>>> {
+        self.launched.clone()
     }
 
     fn failed(&self, what: String) -> EngineError {
@@ -129,8 +135,10 @@ impl Emulated {
         let name = CString::new(kernel).expect("no kernel's name has a zero in it");
         // SAFETY: the signatures are those of `emulation.h`; the kinds live as long as the library.
         let (kinds, emulate) = unsafe {
-            let kinds_of: libloading::Symbol<KindsOf> = self.library.get(b"kinds_of").map_err(|e| self.failed(e.to_string()))?;
-            let emulate: libloading::Symbol<Emulate> = self.library.get(b"emulate").map_err(|e| self.failed(e.to_string()))?;
+            let kinds_of: libloading::Symbol<KindsOf> =
+                self.library.get(b"kinds_of").map_err(|e| self.failed(e.to_string()))?;
+            let emulate: libloading::Symbol<Emulate> =
+                self.library.get(b"emulate").map_err(|e| self.failed(e.to_string()))?;
             let kinds = kinds_of(name.as_ptr());
             if kinds.is_null() {
                 return Err(self.failed(format!("no kernel is called {kernel}")));
@@ -171,16 +179,6 @@ fn place(argument: &Argument) -> *mut c_void {
         Argument::Structure(words) => words.as_ptr().cast(),
     };
     place.cast_mut()
-}
-
-impl Drop for Emulated {
-    fn drop(&mut self) {
-        let launched = self.launched.borrow();
-        let missing: Vec<String> = kernels().into_iter().filter(|name| !launched.contains(name.as_str())).collect();
-        if !std::thread::panicking() {
-            eprintln!("kernels run: {}; not run: {missing:?}", launched.len());
-        }
-    }
 }
 
 impl Driver for Emulated {

@@ -27,6 +27,8 @@ pub fn itc<D: Device>(trial: &mut Trial<'_, D>, shape: LinearShape) -> Result<()
     let (a, lengths) = device.l2_normalize(&x, features)?;
     trial.keep("normalized", &a, F32)?;
     trial.keep("lengths", &lengths, F32)?;
+    let activation = trial.activation(rows * inputs)?;
+    trial.keep("normalized activations", &device.l2_normalize(&activation, features)?.0, F32)?;
     let bank = trial.flat(3 + outputs * inputs)?;
     let degree = device.flat(&[9.0, 0.07])?;
     let mut gradients = trial.flat(4)?;
@@ -43,9 +45,12 @@ pub fn itc<D: Device>(trial: &mut Trial<'_, D>, shape: LinearShape) -> Result<()
     let (loss, saved) = device.soft_cross_entropy(&similarity, &targets, logits)?;
     trial.keep("loss", &loss, F32)?;
     let opinion = trial.buffer(rows * outputs)?;
-    let slope = device.soft_cross_entropy_gradient(&similarity, &opinion, &saved, logits, 0.5)?;
+    trial.keep(
+        "first gradient",
+        &device.soft_cross_entropy_gradient(&similarity, &targets, &saved, logits, 2.0)?,
+        F32,
+    )?;
     let (_, saved) = device.soft_cross_entropy(&similarity, &opinion, logits)?;
-    drop(slope);
     let slope = device.soft_cross_entropy_gradient(&similarity, &opinion, &saved, logits, 0.5)?;
     trial.keep("logits' gradient", &slope, F32)?;
     let into = GradientSlice { flat: &mut gradients, start: 2 };
@@ -84,11 +89,11 @@ pub fn cross_entropies<D: Device>(trial: &mut Trial<'_, D>, shape: RowsShape) ->
         let slope = device.cross_entropy_gradient(&logits, &labels, &weights, &saved, smoothing, shape, 0.25)?;
         trial.keep("gradient", &slope, Bf16)?;
     }
-    // An activation, which some devices hold in fewer bits.
-    let activation = device.first_token(&logits, edgeblip_trainer::engine::TokensShape { batch: rows, tokens: 1, width })?;
-    let identity = device.add(&activation, &device.upload(&vec![0.0; rows * width])?)?;
-    let (loss, _) = device.cross_entropy(&identity, &labels, &weights, 0.1, shape)?;
-    trial.keep("loss of a sum", &loss, F32)
+    let activation = trial.activation(rows * width)?;
+    let (loss, saved) = device.cross_entropy(&activation, &labels, &weights, 0.1, shape)?;
+    trial.keep("loss of activations", &loss, F32)?;
+    let slope = device.cross_entropy_gradient(&activation, &labels, &weights, &saved, 0.1, shape, 0.25)?;
+    trial.keep("activations' gradient", &slope, Bf16)
 }
 
 pub fn long_vectors<D: Device>(trial: &mut Trial<'_, D>, count: usize) -> Result<()> {
@@ -101,8 +106,7 @@ pub fn long_vectors<D: Device>(trial: &mut Trial<'_, D>, count: usize) -> Result
     let zeros = vec![0.0; count];
     let (mut first, mut second) = (device.flat(&zeros)?, device.flat(&zeros)?);
     for max_norm in [1.0, f32::INFINITY] {
-        let state =
-            AdamWState { weights: &mut weights, gradients: &gradients, first: &mut first, second: &mut second };
+        let state = AdamWState { weights: &mut weights, gradients: &gradients, first: &mut first, second: &mut second };
         let constants = AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.05, max_norm };
         device.adamw(state, constants, &norm, &values)?;
         device.moving_average(&mut average, &weights, &values)?;

@@ -1,6 +1,6 @@
 //! One operation on one device, with inputs that are the same on all of them.
 
-use edgeblip_trainer::engine::{Device, Result, Slice, splitmix64};
+use edgeblip_trainer::engine::{Device, LinearShape, Result, Slice, splitmix64};
 
 /// What is left between two devices.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +58,12 @@ impl<'a, D: Device> Trial<'a, D> {
         self.device.upload(&values)
     }
 
+    /// Values that a product made, so that a device holds them as it holds activations.
+    pub fn activation(&mut self, count: usize) -> Result<D::Buffer> {
+        let (values, one) = (self.buffer(count)?, self.device.flat(&[1.0])?);
+        self.device.linear(&values, slice(&one, 0, 1), None, LinearShape { rows: count, inputs: 1, outputs: 1 })
+    }
+
     pub fn flat(&mut self, count: usize) -> Result<D::Flat> {
         let values = self.values(count);
         self.device.flat(&values)
@@ -96,23 +102,34 @@ pub fn slice<D: Device>(flat: &D::Flat, start: usize, length: usize) -> Slice<'_
     Slice { flat, start, length }
 }
 
-/// How far two devices are apart where they are furthest, in units of what the precision allows; above one is a fault.
-pub fn distance(measured: &Outcome, reference: &Outcome) -> f32 {
-    if measured.values.len() != reference.values.len() || measured.name != reference.name {
-        return f32::INFINITY;
+/// What a precision allows: of the root of the mean of squares for all values together, and for each value of itself and of
+/// that root.
+fn allowed(precision: Precision) -> [f64; 2] {
+    match precision {
+        Precision::Bf16 => [0.008, 0.05],
+        Precision::F32 => [1e-5, 5e-5],
+        Precision::Exact => [0.0, 0.0],
     }
-    let squares: f64 = reference.values.iter().map(|value| f64::from(*value).powi(2)).sum();
-    let usual = (squares / reference.values.len().max(1) as f64).sqrt() as f32;
-    let allowed = |value: f32| match reference.precision {
-        Precision::Bf16 => 0.016 * (value.abs() + usual),
-        Precision::F32 => 2e-5 * (value.abs() + usual) + 1e-7,
-        Precision::Exact => 0.0,
+}
+
+/// How far two devices are apart, in units of what the precision allows; above one is a fault.
+///
+/// Sums of many terms lose more where they cancel, so a single value may be further off than all of them together.
+pub fn distance(measured: &Outcome, reference: &Outcome) -> f64 {
+    if measured.values.len() != reference.values.len() || measured.name != reference.name {
+        return f64::INFINITY;
+    }
+    let root_of_mean = |squares: f64| (squares / reference.values.len().max(1) as f64).sqrt();
+    let usual = root_of_mean(reference.values.iter().map(|value| f64::from(*value).powi(2)).sum()) + 1e-3;
+    let [together, each] = allowed(reference.precision);
+    let in_units = |apart: f64, allowed: f64| match apart {
+        0.0 => 0.0,
+        apart if apart.is_nan() || allowed == 0.0 => f64::INFINITY,
+        apart => apart / allowed,
     };
-    let pairs = measured.values.iter().zip(&reference.values);
-    let apart = pairs.map(|(measured, reference)| match (measured - reference).abs() {
-        apart if apart <= allowed(*reference) => apart / allowed(*reference).max(f32::MIN_POSITIVE),
-        apart if apart.is_nan() => f32::INFINITY,
-        apart => (apart / allowed(*reference).max(f32::MIN_POSITIVE)).max(1.1),
-    });
-    apart.fold(0.0, f32::max)
+    let pairs = || measured.values.iter().zip(&reference.values).map(|(a, b)| (f64::from(*a), f64::from(*b)));
+    let all = root_of_mean(pairs().map(|(measured, reference)| (measured - reference).powi(2)).sum());
+    let one_by_one =
+        pairs().map(|(measured, reference)| in_units((measured - reference).abs(), each * (reference.abs() + usual)));
+    one_by_one.fold(in_units(all, together * usual), f64::max)
 }

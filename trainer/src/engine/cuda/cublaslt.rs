@@ -130,10 +130,8 @@ impl Plan {
     unsafe fn new(handle: sys::cublasLtHandle_t, product: &Product, key: &Key) -> Result<Plan> {
         let [rows, columns, inner] = key.sizes;
         let input = data_type(product.element);
-        let description = result::create_matmul_desc(
-            sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
-            sys::cudaDataType::CUDA_R_32F,
-        )?;
+        let description =
+            result::create_matmul_desc(sys::cublasComputeType_t::CUBLAS_COMPUTE_32F, sys::cudaDataType::CUDA_R_32F)?;
         let layout = |stored_rows: usize, stored_columns: usize, of: sys::cudaDataType| {
             result::create_matrix_layout(of, stored_rows as u64, stored_columns as u64, stored_rows as i64)
         };

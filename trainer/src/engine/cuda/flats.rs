@@ -54,8 +54,7 @@ impl Cuda {
 
     pub(super) fn clamped(&self, flat: &Flat, at: usize, [low, high]: [f32; 2]) -> Result<()> {
         flat.part(at, 1);
-        let arguments =
-            [flat.part(0, 1).into(), flat.shadow_or_null().into(), at.into(), low.into(), high.into()];
+        let arguments = [flat.part(0, 1).into(), flat.shadow_or_null().into(), at.into(), low.into(), high.into()];
         self.context.launch("clamp", Grid { threads: 1, ..Grid::blocks(1) }, &arguments)
     }
 

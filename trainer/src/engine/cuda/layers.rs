@@ -69,13 +69,8 @@ impl Cuda {
         let RowsShape { rows, width } = shape;
         let x = self.narrowed(x)?;
         let (out, statistics) = (self.activations(rows * width)?, self.values(2 * rows)?);
-        let kernels = [
-            (1, "layer_norm_1"),
-            (2, "layer_norm_2"),
-            (3, "layer_norm_3"),
-            (4, "layer_norm_4"),
-            (8, "layer_norm_8"),
-        ];
+        let kernels =
+            [(1, "layer_norm_1"), (2, "layer_norm_2"), (3, "layer_norm_3"), (4, "layer_norm_4"), (8, "layer_norm_8")];
         let arguments = [
             x.of(rows * width).into(),
             gain.flat.part(gain.start, width).into(),
@@ -180,4 +175,3 @@ impl Cuda {
         Ok(out)
     }
 }
-

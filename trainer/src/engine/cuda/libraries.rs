@@ -100,7 +100,11 @@ pub fn require(device: &str, libraries: &[Library], folders: &[PathBuf]) -> Resu
     }
     let path = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
     let mut places: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
-    places.push(if path.is_empty() { "LD_LIBRARY_PATH (empty)".to_owned() } else { format!("LD_LIBRARY_PATH ({path})") });
+    places.push(if path.is_empty() {
+        "LD_LIBRARY_PATH (empty)".to_owned()
+    } else {
+        format!("LD_LIBRARY_PATH ({path})")
+    });
     places.push("the system's libraries".to_owned());
     Err(EngineError::Unavailable {
         device: device.to_owned(),

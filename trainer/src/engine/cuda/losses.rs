@@ -20,8 +20,7 @@ impl Cuda {
             Element::Bf16 => "l2_normalize_bf16",
             Element::F32 => "l2_normalize_f32",
         };
-        let arguments =
-            [x.of(rows * width).into(), out.at().into(), lengths.at().into(), rows.into(), width.into()];
+        let arguments = [x.of(rows * width).into(), out.at().into(), lengths.at().into(), rows.into(), width.into()];
         self.context.launch(kernel, Grid::warps(rows), &arguments)?;
         Ok((out, lengths))
     }

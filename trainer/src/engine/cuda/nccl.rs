@@ -36,9 +36,7 @@ impl Group {
         }
         let mut communicator = std::ptr::null_mut();
         // SAFETY: NCCL writes the communicator.
-        said("ncclCommInitRank", unsafe {
-            result::comm_init_rank(&mut communicator, world as i32, id, rank as i32)
-        })?;
+        said("ncclCommInitRank", unsafe { result::comm_init_rank(&mut communicator, world as i32, id, rank as i32) })?;
         Ok(Group { communicator })
     }
 

@@ -216,8 +216,7 @@ impl Driver for Nvidia {
             return Ok(());
         }
         // SAFETY: the caller's promise; the slice outlives the wait.
-        let returned =
-            unsafe { sys::cuMemcpyDtoHAsync_v2(bytes.as_mut_ptr().cast(), from, bytes.len(), self.stream) };
+        let returned = unsafe { sys::cuMemcpyDtoHAsync_v2(bytes.as_mut_ptr().cast(), from, bytes.len(), self.stream) };
         self.checked("cuMemcpyDtoHAsync", returned)?;
         self.synchronize()
     }

@@ -63,7 +63,11 @@ impl Cuda {
         let before = self.product(x, weight, Some(bias), shape, Element::Bf16)?;
         let count = before.length();
         let out = self.activations(count)?;
-        self.context.launch("gelu", Grid::each(count.div_ceil(8)), &[before.at().into(), out.at().into(), count.into()])?;
+        self.context.launch(
+            "gelu",
+            Grid::each(count.div_ceil(8)),
+            &[before.at().into(), out.at().into(), count.into()],
+        )?;
         Ok((out, before))
     }
 

@@ -25,11 +25,7 @@ pub(super) enum Recording {
 pub(super) type Recordings = HashMap<u64, Recording>;
 
 impl Cuda {
-    pub(super) fn replayed(
-        &self,
-        key: u64,
-        program: &mut dyn FnMut() -> Result<Vec<Buffer>>,
-    ) -> Result<Vec<Buffer>> {
+    pub(super) fn replayed(&self, key: u64, program: &mut dyn FnMut() -> Result<Vec<Buffer>>) -> Result<Vec<Buffer>> {
         if !self.recordings.borrow().contains_key(&key) {
             let results = program()?;
             self.recordings.borrow_mut().insert(key, Recording::Seen);

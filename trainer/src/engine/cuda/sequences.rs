@@ -107,7 +107,13 @@ impl Cuda {
     }
 
     /// Copies rows of `width` values, so many values apart, between two buffers.
-    fn copy_rows(&self, from: &Buffer, to: &Buffer, rows: usize, [width, from_step, to_step]: [usize; 3]) -> Result<()> {
+    fn copy_rows(
+        &self,
+        from: &Buffer,
+        to: &Buffer,
+        rows: usize,
+        [width, from_step, to_step]: [usize; 3],
+    ) -> Result<()> {
         let size = from.element().bytes();
         let mut arguments = vec![from.at().into(), to.at().into(), rows.into()];
         arguments.extend([width, from_step, to_step].map(|values| (values * size).into()));
