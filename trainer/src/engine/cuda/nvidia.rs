@@ -207,7 +207,7 @@ impl Driver for Nvidia {
 
     unsafe fn to_device(&self, to: Address, bytes: &[u8]) -> Result<()> {
         // SAFETY: the caller's promise.
-        let returned = unsafe { self.staging.borrow_mut().to_device(to, bytes, self.stream) };
+        let returned = unsafe { self.staging.borrow_mut().send(to, bytes, self.stream) };
         returned.map_err(|error| self.failed("a copy from the host", error))
     }
 

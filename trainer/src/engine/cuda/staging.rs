@@ -30,7 +30,7 @@ impl Staging {
     ///
     /// # Safety
     /// At `to` there is room, the stream is alive, and its context is this thread's.
-    pub(super) unsafe fn to_device(
+    pub(super) unsafe fn send(
         &mut self,
         to: Address,
         bytes: &[u8],
