@@ -36,6 +36,15 @@ pub(crate) struct ModelConfig {
     image_text_hidden_size: usize,
     #[serde(default = "yes")]
     tie_word_embeddings: bool,
+    #[serde(default)]
+    edgeblip: OurKeys,
+}
+
+/// What Hugging Face's configuration has no key for.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OurKeys {
+    temperature: Option<f32>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -145,6 +154,11 @@ impl ModelConfig {
     /// Whether the decoder's output matrix is its word embedding.
     pub fn ties_words(&self) -> bool {
         self.tie_word_embeddings
+    }
+
+    /// The learned temperature of ITC, where the file is of our trainer.
+    pub fn temperature(&self) -> Option<f32> {
+        self.edgeblip.temperature
     }
 
     pub fn decoder_tokens(&self) -> DecoderTokens {

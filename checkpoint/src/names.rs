@@ -13,13 +13,21 @@ pub(crate) enum Layout {
 
 /// A tensor that the model needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Expected {
+pub struct Expected {
     /// Our name.
     pub name: String,
+    /// Its shape.
     pub shape: Vec<usize>,
+    /// Its name in the file.
     pub file_name: String,
     /// Its shape in the file, where axes of length one may lead.
     pub file_shape: Vec<usize>,
+}
+
+/// Every tensor of a model of these sizes, as Hugging Face's files name it; a decoder's output matrix, which is its word
+/// embedding, is not among them. The order is fixed and no file's.
+pub fn hugging_face_tensors(config: &Config) -> Vec<Expected> {
+    expected(config, Layout::HuggingFace)
 }
 
 /// A tensor that a file may repeat under a second name, and the name under which it counts.

@@ -42,6 +42,7 @@ pub struct Checkpoint {
     tokens: SpecialTokens,
     normalization: Normalization,
     generation: GenerationDefaults,
+    temperature: Option<f32>,
     warnings: Vec<String>,
 }
 
@@ -58,6 +59,7 @@ struct Description {
     vocabulary: Vocabulary,
     normalization: Normalization,
     generation: GenerationDefaults,
+    temperature: Option<f32>,
 }
 
 impl Checkpoint {
@@ -79,8 +81,8 @@ impl Checkpoint {
         description: Description,
         options: &OpenOptions,
     ) -> Result<Checkpoint, CheckpointError> {
-        let Description { layout, file, mut config, roles, mut vocabulary, normalization, generation, .. } =
-            description;
+        let Description { layout, file, mut config, roles, mut vocabulary, .. } = description;
+        let Description { normalization, generation, temperature, .. } = description;
         let invalid = |source| CheckpointError::Config { file: file.clone(), source };
         config.validate().map_err(invalid)?;
         let mut expected = names::expected(&config, layout);
@@ -116,6 +118,7 @@ impl Checkpoint {
             tokens,
             normalization,
             generation,
+            temperature,
             warnings,
         })
     }
@@ -163,6 +166,12 @@ impl Checkpoint {
     /// How texts are generated where the user does not say.
     pub fn generation_defaults(&self) -> &GenerationDefaults {
         &self.generation
+    }
+
+    /// The learned temperature of ITC: the authors' `temp`, or what our trainer wrote. Published Hugging Face files have
+    /// none.
+    pub fn temperature(&self) -> Option<f32> {
+        self.temperature
     }
 
     /// Our names with the shapes that [`Checkpoint::tensor`] gives, in a fixed order.
@@ -230,6 +239,7 @@ fn describe_folder(folder: &Path, options: &OpenOptions) -> Result<(Weights, Des
         vocabulary: Vocabulary::read(options.tokenizer.as_deref().unwrap_or(folder))?,
         normalization: configuration::normalization(folder)?,
         generation: configuration::generation_defaults(folder)?,
+        temperature: keys.temperature(),
         file,
     };
     Ok((weights, description))
@@ -261,8 +271,19 @@ fn describe_file(path: &Path, options: &OpenOptions) -> Result<(Weights, Descrip
         vocabulary: options.tokenizer.as_deref().map_or_else(|| Ok(Vocabulary::built_in()), Vocabulary::read)?,
         normalization: Normalization::default(),
         generation: GenerationDefaults::default(),
+        temperature: temperature(&weights)?,
     };
     Ok((weights, description))
+}
+
+/// The authors' learned temperature, where the file has one that is a single number.
+fn temperature(weights: &Weights) -> Result<Option<f32>, CheckpointError> {
+    match weights.tensors.get("temp") {
+        Some(stored) if stored.shape.iter().product::<usize>() == 1 && stored.dtype.is_float() => {
+            Ok(weights.values("temp")?.first().copied())
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Finds every tensor that is missing, unexpected or misshapen, and then every second name whose values differ.

@@ -12,9 +12,13 @@ const A: f64 = -0.75;
 ///
 /// Source: BLIP `models/vit.py`, `interpolate_pos_embed`, which is `torch.nn.functional.interpolate` with
 /// `mode='bicubic', align_corners=False`.
-pub(crate) fn interpolate(table: &Tensor, to: usize) -> Tensor {
+///
+/// # Panics
+/// A table that has no row for the class token, or whose other rows are not a square.
+pub fn interpolate(table: &Tensor, to: usize) -> Tensor {
     let (rows, width) = (table.shape[0], table.shape[1]);
     let from = (rows - 1).isqrt();
+    assert!(from > 0 && 1 + from * from == rows, "a class token and a square of patches");
     let taps: Vec<_> = (0..to).map(|position| taps(position, from, to)).collect();
     let mut values = table.values[..width].to_vec();
     values.reserve(to * to * width);

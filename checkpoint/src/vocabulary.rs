@@ -21,9 +21,11 @@ const BUILT_IN: &str = include_str!("../data/bert-base-uncased-vocab.txt");
 
 /// A tokenizer's words and settings.
 #[derive(Debug)]
-pub(crate) struct Vocabulary {
+pub struct Vocabulary {
     file: PathBuf,
+    /// The words in the order of their ids.
     pub words: Vec<String>,
+    /// How texts are prepared for them.
     pub settings: WordPieceSettings,
 }
 
@@ -56,6 +58,9 @@ impl Vocabulary {
     }
 
     /// The tokenizer in a folder, or of one file; a file's settings are read from beside it.
+    ///
+    /// # Errors
+    /// A folder without one; a file that cannot be read or is no WordPiece tokenizer's.
     pub fn read(path: &Path) -> Result<Vocabulary, CheckpointError> {
         let file = if path.is_dir() {
             let files = ["tokenizer.json", "vocab.txt"].map(|name| path.join(name));

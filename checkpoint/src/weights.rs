@@ -3,7 +3,7 @@
 use crate::error::CheckpointError;
 use crate::file::{SourceFile, read_json};
 use crate::safetensors::{self, LENGTH_BYTES, MAX_HEADER_BYTES};
-use crate::tensor::{Storage, StoredTensor};
+use crate::tensor::{Storage, StoredTensor, Tensor};
 use crate::torch;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +13,39 @@ use std::path::{Component, Path, PathBuf};
 pub const MAX_INDEX_BYTES: u64 = 4 << 20;
 /// Most shards.
 pub const MAX_SHARDS: usize = 256;
+
+/// Tensors of any model, by their names in the file: safetensors, whole or in shards, or PyTorch's formats.
+pub struct TensorFile(Weights);
+
+impl TensorFile {
+    /// Opens a file, or the weights of a Hugging Face folder.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is not what it should be.
+    pub fn open(path: &Path) -> Result<TensorFile, CheckpointError> {
+        let weights = if path.is_dir() { Weights::of_folder(path)? } else { Weights::of_file(path)? };
+        Ok(TensorFile(weights))
+    }
+
+    /// Names and shapes, by name.
+    pub fn names(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.0.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice()))
+    }
+
+    /// The shape of a tensor, where there is one of this name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.0.tensors.get(name).map(|tensor| tensor.shape.as_slice())
+    }
+
+    /// Reads a tensor.
+    ///
+    /// # Errors
+    /// A name that is not there, a file that cannot be read, a value that is not finite or no number.
+    pub fn tensor(&self, name: &str) -> Result<Tensor, CheckpointError> {
+        let values = self.0.values(name)?;
+        Ok(Tensor { shape: self.0.tensors[name].shape.clone(), values })
+    }
+}
 
 /// The tensors, and the files in which they lie.
 pub(crate) struct Weights {

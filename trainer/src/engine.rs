@@ -302,6 +302,11 @@ pub trait Device: Clone + Sized + 'static {
     fn flat(&self, values: &[f32]) -> Result<Self::Flat>;
     /// A long vector to the host.
     fn read_flat(&self, flat: &Self::Flat) -> Result<Vec<f32>>;
+    /// Part of a long vector to the host.
+    fn read_slice(&self, slice: Slice<'_, Self>) -> Result<Vec<f32>> {
+        let mut all = self.read_flat(slice.flat)?;
+        Ok(all.drain(slice.start..slice.start + slice.length).collect())
+    }
     /// Zero everywhere.
     fn clear(&self, flat: &mut Self::Flat) -> Result<()>;
     /// Whole numbers one list after the other.
@@ -565,7 +570,8 @@ pub trait Device: Clone + Sized + 'static {
         squared_norm: &Self::Buffer,
         scalars: &Self::Buffer,
     ) -> Result<()>;
-    /// `average = momentum * average + (1 - momentum) * values`, momentum read from `scalars`.
+    /// `average = momentum * average + (1 - momentum) * values`, momentum read from `scalars`. Where there are more values
+    /// than averages, the first ones count.
     fn moving_average(&self, average: &mut Self::Flat, values: &Self::Flat, scalars: &Self::Buffer) -> Result<()>;
     /// Puts one value into its range.
     fn clamp(&self, flat: &mut Self::Flat, at: usize, range: [f32; 2]) -> Result<()>;

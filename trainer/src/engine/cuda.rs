@@ -115,7 +115,11 @@ impl Device for Cuda {
     }
 
     fn read_flat(&self, flat: &Flat) -> Result<Vec<f32>> {
-        self.flat_values(flat)
+        self.slice_values(flat, 0, flat.length())
+    }
+
+    fn read_slice(&self, slice: Slice<'_, Self>) -> Result<Vec<f32>> {
+        self.slice_values(slice.flat, slice.start, slice.length)
     }
 
     fn clear(&self, flat: &mut Flat) -> Result<()> {

@@ -102,7 +102,7 @@ pub fn long_vectors<D: Device>(trial: &mut Trial<'_, D>, count: usize) -> Result
     let gradients = trial.flat(count)?;
     let norm = device.squared_norm(&gradients)?;
     trial.keep("squared norm", &norm, F32)?;
-    let (mut weights, mut average) = (trial.flat(count)?, trial.flat(count)?);
+    let (mut weights, mut average) = (trial.flat(count)?, trial.flat(count - count / 3)?);
     let zeros = vec![0.0; count];
     let (mut first, mut second) = (device.flat(&zeros)?, device.flat(&zeros)?);
     for max_norm in [1.0, f32::INFINITY] {
@@ -118,9 +118,12 @@ pub fn long_vectors<D: Device>(trial: &mut Trial<'_, D>, count: usize) -> Result
     device.scale_flat(&mut average, -3.0)?;
     device.clamp(&mut average, count / 2, [0.1, 0.2])?;
     let at = device.upload_indices(&[count as u32 / 4])?;
-    let some = trial.buffer(count.div_ceil(3))?;
+    let some = trial.buffer(count.div_ceil(4))?;
     device.write_flat(&mut average, 0, &at, &some)?;
     trial.keep_flat("changed in place", &average, F32)?;
+    let part = device.read_slice(slice(&average, count / 3, count / 4))?;
+    let part = device.upload(&part)?;
+    trial.keep("a part", &part, F32)?;
     shadows(trial, count)?;
     device.clear(&mut average)?;
     trial.keep_flat("cleared", &average, F32)

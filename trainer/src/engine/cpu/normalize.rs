@@ -51,12 +51,12 @@ pub fn layer_norm<F: Real>(
     });
 }
 
-/// Gradient of the input; those of gain and bias are added to `into`.
+/// Gradient of the input; those of gain and bias are added at two places.
 pub fn layer_norm_gradient<F: Real>(
     workers: &Workers,
     out: &mut [F],
     (dy, x, statistics, gain): (&[F], &[F], &[F], &[F]),
-    [into_gain, into_bias]: [&mut [F]; 2],
+    (into, starts): (&mut [F], [usize; 2]),
     width: usize,
 ) {
     assert!(out.len() == dy.len() && x.len() == dy.len() && gain.len() == width, "lengths");
@@ -78,8 +78,8 @@ pub fn layer_norm_gradient<F: Real>(
         );
     });
     for sums in sums.chunks_exact(2 * width) {
-        add_row(into_gain, &sums[..width]);
-        add_row(into_bias, &sums[width..]);
+        add_row(&mut into[starts[0]..][..width], &sums[..width]);
+        add_row(&mut into[starts[1]..][..width], &sums[width..]);
     }
 }
 

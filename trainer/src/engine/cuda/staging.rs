@@ -30,12 +30,7 @@ impl Staging {
     ///
     /// # Safety
     /// At `to` there is room, the stream is alive, and its context is this thread's.
-    pub(super) unsafe fn send(
-        &mut self,
-        to: Address,
-        bytes: &[u8],
-        stream: sys::CUstream,
-    ) -> Result<(), DriverError> {
+    pub(super) unsafe fn send(&mut self, to: Address, bytes: &[u8], stream: sys::CUstream) -> Result<(), DriverError> {
         for (part, chunk) in bytes.chunks(SLOT).enumerate() {
             let slot = self.free_slot()?;
             // SAFETY: the GPU has read what was in the slot, which is as long as a chunk may be; the rest is the caller's

@@ -95,8 +95,8 @@ impl Cuda {
         Ok(flat)
     }
 
-    pub(super) fn flat_values(&self, flat: &Flat) -> Result<Vec<f32>> {
-        self.host_values(flat.part(0, flat.length()), flat.length())
+    pub(super) fn slice_values(&self, flat: &Flat, start: usize, length: usize) -> Result<Vec<f32>> {
+        self.host_values(flat.part(start, length), length)
     }
 
     pub(super) fn joined_indices(&self, parts: &[&Indices]) -> Result<Indices> {
