@@ -324,6 +324,16 @@ pub trait Device: Clone + Sized + 'static {
         bias: Option<Slice<'_, Self>>,
         shape: LinearShape,
     ) -> Result<Self::Buffer>;
+    /// [`Device::linear`] where the result is logits: 32-bit on every device.
+    fn linear_logits(
+        &self,
+        x: &Self::Buffer,
+        weight: Slice<'_, Self>,
+        bias: Option<Slice<'_, Self>>,
+        shape: LinearShape,
+    ) -> Result<Self::Buffer> {
+        self.linear(x, weight, bias, shape)
+    }
     /// GELU (erf) of [`Device::linear`]; also what went into the GELU.
     fn linear_gelu(
         &self,
