@@ -1,0 +1,543 @@
+//! The contract: shapes to slices.
+
+use std::sync::Arc;
+
+use super::attention::{self, Inputs, Mask, Outputs, Saved};
+use super::losses::{self, Labels};
+use super::real::Real;
+use super::vectors::{self, Step};
+use super::{Cpu, CpuBuffer, CpuFlat, linear, normalize, seed_of, sequences};
+use crate::engine::{
+    AdamW, AdamWState, AttentionShape, Device, Dropout, EngineError, GradientSlice, Heads, HeadsGradient, LinearShape,
+    NegativesShape, PatchesShape, Result, RowsShape, Slice, TokensShape, scalars,
+};
+
+impl<F: Real> Device for Cpu<F> {
+    type Buffer = CpuBuffer<F>;
+    type Indices = Arc<Vec<u32>>;
+    type Flat = CpuFlat<F>;
+
+    fn name(&self) -> String {
+        match self.threads() {
+            1 => "cpu (1 thread)".to_owned(),
+            threads => format!("cpu ({threads} threads)"),
+        }
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn upload(&self, values: &[f32]) -> Result<CpuBuffer<F>> {
+        Ok(self.filled(values.len(), |out| {
+            out.iter_mut().zip(values).for_each(|(out, value)| *out = F::from_f32(*value));
+        }))
+    }
+
+    fn rewrite(&self, buffer: &mut CpuBuffer<F>, values: &[f32]) -> Result<()> {
+        assert!(buffer.len() == values.len(), "a buffer keeps its length");
+        *buffer = self.upload(values)?;
+        Ok(())
+    }
+
+    fn download(&self, buffer: &CpuBuffer<F>) -> Result<Vec<f32>> {
+        Ok(buffer.iter().map(|value| value.to_f32()).collect())
+    }
+
+    fn upload_indices(&self, values: &[u32]) -> Result<Arc<Vec<u32>>> {
+        Ok(Arc::new(values.to_vec()))
+    }
+
+    fn rewrite_indices(&self, indices: &mut Arc<Vec<u32>>, values: &[u32]) -> Result<()> {
+        assert!(indices.len() == values.len(), "indices keep their length");
+        *indices = self.upload_indices(values)?;
+        Ok(())
+    }
+
+    fn download_indices(&self, indices: &Arc<Vec<u32>>) -> Result<Vec<u32>> {
+        Ok(indices.to_vec())
+    }
+
+    fn flat(&self, values: &[f32]) -> Result<CpuFlat<F>> {
+        Ok(CpuFlat(values.iter().map(|value| F::from_f32(*value)).collect()))
+    }
+
+    fn read_flat(&self, flat: &CpuFlat<F>) -> Result<Vec<f32>> {
+        Ok(flat.values().iter().map(|value| value.to_f32()).collect())
+    }
+
+    fn clear(&self, flat: &mut CpuFlat<F>) -> Result<()> {
+        flat.0.fill(F::ZERO);
+        Ok(())
+    }
+
+    fn concat_indices(&self, parts: &[&Arc<Vec<u32>>]) -> Result<Arc<Vec<u32>>> {
+        Ok(Arc::new(parts.iter().flat_map(|part| part.iter().copied()).collect()))
+    }
+
+    fn gather_indices(&self, values: &Arc<Vec<u32>>, rows: &Arc<Vec<u32>>, width: usize) -> Result<Arc<Vec<u32>>> {
+        let mut out = vec![0; rows.len() * width];
+        sequences::gather(&mut out, values, rows, width);
+        Ok(Arc::new(out))
+    }
+
+    fn linear(
+        &self,
+        x: &CpuBuffer<F>,
+        weight: Slice<'_, Self>,
+        bias: Option<Slice<'_, Self>>,
+        shape: LinearShape,
+    ) -> Result<CpuBuffer<F>> {
+        let inputs = (&x[..], weight.values(), bias.map(Slice::values));
+        Ok(self.filled(shape.rows * shape.outputs, |out| linear::forward(&self.workers, out, inputs, shape)))
+    }
+
+    fn linear_gelu(
+        &self,
+        x: &CpuBuffer<F>,
+        weight: Slice<'_, Self>,
+        bias: Slice<'_, Self>,
+        shape: LinearShape,
+    ) -> Result<(CpuBuffer<F>, CpuBuffer<F>)> {
+        let inputs = (&x[..], weight.values(), bias.values());
+        Ok(self.filled_pair([shape.rows * shape.outputs; 2], |out, before| {
+            linear::forward_gelu(&self.workers, (out, before), inputs, shape);
+        }))
+    }
+
+    fn linear_input_gradient(
+        &self,
+        dy: &CpuBuffer<F>,
+        weight: Slice<'_, Self>,
+        shape: LinearShape,
+    ) -> Result<CpuBuffer<F>> {
+        let inputs = (&dy[..], weight.values());
+        Ok(self.filled(shape.rows * shape.inputs, |out| linear::input_gradient(&self.workers, out, inputs, shape)))
+    }
+
+    fn linear_gelu_input_gradient(
+        &self,
+        dy: &CpuBuffer<F>,
+        weight: Slice<'_, Self>,
+        before: &CpuBuffer<F>,
+        shape: LinearShape,
+    ) -> Result<CpuBuffer<F>> {
+        let inputs = (&dy[..], weight.values(), &before[..]);
+        Ok(self.filled(shape.rows * shape.inputs, |out| linear::gelu_input_gradient(&self.workers, out, inputs, shape)))
+    }
+
+    fn gelu_gradient(&self, dy: &CpuBuffer<F>, before: &CpuBuffer<F>) -> Result<CpuBuffer<F>> {
+        Ok(self.filled(dy.len(), |out| linear::gelu_gradient(&self.workers, out, dy, before)))
+    }
+
+    fn linear_weight_gradient(
+        &self,
+        dy: &CpuBuffer<F>,
+        x: &CpuBuffer<F>,
+        into: GradientSlice<'_, Self>,
+        shape: LinearShape,
+    ) -> Result<()> {
+        let into = into.flat.part(into.start, shape.inputs * shape.outputs);
+        linear::weight_gradient(&self.workers, into, (dy, x), shape);
+        Ok(())
+    }
+
+    fn bias_gradient(&self, dy: &CpuBuffer<F>, into: GradientSlice<'_, Self>, shape: RowsShape) -> Result<()> {
+        linear::bias_gradient(&self.workers, into.flat.part(into.start, shape.width), dy, shape);
+        Ok(())
+    }
+
+    fn add(&self, a: &CpuBuffer<F>, b: &CpuBuffer<F>) -> Result<CpuBuffer<F>> {
+        Ok(self.filled(a.len(), |out| {
+            self.workers.zip(
+                out,
+                a,
+                b,
+                #[inline(always)]
+                |a, b| a + b,
+            )
+        }))
+    }
+
+    fn accumulate(&self, mut a: CpuBuffer<F>, b: &CpuBuffer<F>) -> Result<CpuBuffer<F>> {
+        let Some(values) = a.get_mut() else { return self.add(&a, b) };
+        self.workers.update(
+            values,
+            b,
+            #[inline(always)]
+            |a, b| a + b,
+        );
+        Ok(a)
+    }
+
+    fn layer_norm(
+        &self,
+        x: &CpuBuffer<F>,
+        gain: Slice<'_, Self>,
+        bias: Slice<'_, Self>,
+        shape: RowsShape,
+        epsilon: f32,
+    ) -> Result<(CpuBuffer<F>, CpuBuffer<F>)> {
+        let inputs = (&x[..], gain.values(), bias.values());
+        Ok(self.filled_pair([shape.rows * shape.width, 2 * shape.rows], |out, statistics| {
+            normalize::layer_norm(&self.workers, (out, statistics), inputs, shape.width, F::from_f32(epsilon));
+        }))
+    }
+
+    fn layer_norm_gradient(
+        &self,
+        dy: &CpuBuffer<F>,
+        x: &CpuBuffer<F>,
+        statistics: &CpuBuffer<F>,
+        gain: Slice<'_, Self>,
+        into: GradientSlice<'_, Self>,
+        bias_start: usize,
+        shape: RowsShape,
+    ) -> Result<CpuBuffer<F>> {
+        let mut sums = vec![F::ZERO; 2 * shape.width];
+        let out = self.filled(shape.rows * shape.width, |out| {
+            let (gain_sum, bias_sum) = sums.split_at_mut(shape.width);
+            let inputs = (&dy[..], &x[..], &statistics[..], gain.values());
+            normalize::layer_norm_gradient(&self.workers, out, inputs, [gain_sum, bias_sum], shape.width);
+        });
+        linear::add_row(into.flat.part(into.start, shape.width), &sums[..shape.width]);
+        linear::add_row(into.flat.part(bias_start, shape.width), &sums[shape.width..]);
+        Ok(out)
+    }
+
+    fn attention(
+        &self,
+        heads: Heads<'_, Self>,
+        lengths: Option<&Arc<Vec<u32>>>,
+        dropout: Option<Dropout<'_, Self>>,
+        shape: AttentionShape,
+    ) -> Result<(CpuBuffer<F>, CpuBuffer<F>)> {
+        let sizes = [shape.batch * shape.queries * shape.width, shape.batch * shape.heads * shape.queries];
+        let mask = mask(lengths, dropout.as_ref());
+        Ok(self.filled_pair(sizes, |out, logs| {
+            attention::forward((&self.workers, &self.memory), (out, logs), &inputs(&heads), &mask, shape);
+        }))
+    }
+
+    fn attention_gradient(
+        &self,
+        dy: &CpuBuffer<F>,
+        heads: Heads<'_, Self>,
+        (out, logs): (&CpuBuffer<F>, &CpuBuffer<F>),
+        lengths: Option<&Arc<Vec<u32>>>,
+        dropout: Option<Dropout<'_, Self>>,
+        shape: AttentionShape,
+    ) -> Result<HeadsGradient<CpuBuffer<F>>> {
+        let saved = (&Saved { dy, out, logs }, &mask(lengths, dropout.as_ref()));
+        let run = |outputs: Outputs<'_, F>| {
+            attention::gradient((&self.workers, &self.memory), outputs, &inputs(&heads), saved, shape);
+        };
+        let queries = shape.batch * shape.queries * shape.width;
+        let keys = shape.batch * shape.keys * shape.width;
+        if let Heads::Packed(_) = heads {
+            return Ok(HeadsGradient::Packed(self.filled(3 * queries, |out| run(Outputs::Packed(out)))));
+        }
+        let mut q = self.memory.take(queries);
+        let (k, v) = self.filled_pair([keys; 2], |k, v| run(Outputs::Split([&mut q, k, v])));
+        Ok(HeadsGradient::Split { q: self.memory.buffer(q), k, v })
+    }
+
+    fn dropout(&self, x: &CpuBuffer<F>, dropout: Dropout<'_, Self>, group: usize) -> Result<CpuBuffer<F>> {
+        Ok(self.filled(x.len(), |out| vectors::dropout(&self.workers, out, x, dropout.scheme(), group)))
+    }
+
+    fn embedding(
+        &self,
+        ids: &Arc<Vec<u32>>,
+        words: Slice<'_, Self>,
+        positions: Slice<'_, Self>,
+        shape: TokensShape,
+    ) -> Result<CpuBuffer<F>> {
+        let tables = (words.values(), positions.values());
+        Ok(self.filled(shape.length(), |out| sequences::embedding(&self.workers, out, ids, tables, shape)))
+    }
+
+    fn embedding_gradient(
+        &self,
+        dy: &CpuBuffer<F>,
+        ids: &Arc<Vec<u32>>,
+        into: &mut CpuFlat<F>,
+        starts: [usize; 2],
+        shape: TokensShape,
+    ) -> Result<()> {
+        sequences::embedding_gradient(&mut into.0, dy, ids, starts, shape);
+        Ok(())
+    }
+
+    fn patches(&self, pixels: &CpuBuffer<F>, shape: PatchesShape) -> Result<CpuBuffer<F>> {
+        Ok(self.filled(pixels.len(), |out| sequences::patches(&self.workers, out, pixels, shape)))
+    }
+
+    fn vision_tokens(
+        &self,
+        patches: &CpuBuffer<F>,
+        class: Slice<'_, Self>,
+        positions: Slice<'_, Self>,
+        shape: TokensShape,
+    ) -> Result<CpuBuffer<F>> {
+        let inputs = (&patches[..], class.values(), positions.values());
+        Ok(self.filled(shape.length(), |out| sequences::vision_tokens(&self.workers, out, inputs, shape)))
+    }
+
+    fn vision_tokens_gradient(
+        &self,
+        dy: &CpuBuffer<F>,
+        into: &mut CpuFlat<F>,
+        starts: [usize; 2],
+        shape: TokensShape,
+    ) -> Result<CpuBuffer<F>> {
+        let length = shape.length() - shape.batch * shape.width;
+        Ok(self.filled(length, |out| sequences::vision_tokens_gradient(out, &mut into.0, dy, starts, shape)))
+    }
+
+    fn first_token(&self, x: &CpuBuffer<F>, shape: TokensShape) -> Result<CpuBuffer<F>> {
+        Ok(self.filled(shape.batch * shape.width, |out| sequences::first_token(out, x, shape)))
+    }
+
+    fn first_token_gradient(&self, dy: &CpuBuffer<F>, shape: TokensShape) -> Result<CpuBuffer<F>> {
+        Ok(self.filled(shape.length(), |out| sequences::first_token_gradient(out, dy, shape)))
+    }
+
+    fn gather_rows(&self, x: &CpuBuffer<F>, rows: &Arc<Vec<u32>>, width: usize) -> Result<CpuBuffer<F>> {
+        Ok(self.filled(rows.len() * width, |out| sequences::gather(out, x, rows, width)))
+    }
+
+    fn gather_rows_gradient(&self, dy: &CpuBuffer<F>, rows: &Arc<Vec<u32>>, shape: RowsShape) -> Result<CpuBuffer<F>> {
+        Ok(self.filled(shape.rows * shape.width, |out| sequences::gather_gradient(out, dy, rows, shape)))
+    }
+
+    fn l2_normalize(&self, x: &CpuBuffer<F>, shape: RowsShape) -> Result<(CpuBuffer<F>, CpuBuffer<F>)> {
+        Ok(self.filled_pair([shape.rows * shape.width, shape.rows], |out, lengths| {
+            normalize::l2(&self.workers, (out, lengths), x, shape);
+        }))
+    }
+
+    fn l2_normalize_gradient(
+        &self,
+        dy: &CpuBuffer<F>,
+        (rows, lengths): (&CpuBuffer<F>, &CpuBuffer<F>),
+        shape: RowsShape,
+    ) -> Result<CpuBuffer<F>> {
+        let inputs = (&dy[..], &rows[..], &lengths[..]);
+        Ok(self.filled(dy.len(), |out| normalize::l2_gradient(&self.workers, out, inputs, shape.width)))
+    }
+
+    fn similarity(
+        &self,
+        a: &CpuBuffer<F>,
+        bank: Slice<'_, Self>,
+        temperature: Slice<'_, Self>,
+        shape: LinearShape,
+    ) -> Result<CpuBuffer<F>> {
+        let inputs = (&a[..], bank.values(), temperature.values()[0]);
+        Ok(self.filled(shape.rows * shape.outputs, |out| losses::similarity(&self.workers, out, inputs, shape)))
+    }
+
+    fn similarity_gradient(
+        &self,
+        dy: &CpuBuffer<F>,
+        similarity: &CpuBuffer<F>,
+        bank: Slice<'_, Self>,
+        temperature: Slice<'_, Self>,
+        into: GradientSlice<'_, Self>,
+        shape: LinearShape,
+    ) -> Result<CpuBuffer<F>> {
+        let inputs = (&dy[..], &similarity[..], bank.values(), temperature.values()[0]);
+        let into = &mut into.flat.part(into.start, 1)[0];
+        Ok(self.filled(shape.rows * shape.inputs, |out| {
+            losses::similarity_gradient(&self.workers, out, into, inputs, shape);
+        }))
+    }
+
+    fn soft_targets(
+        &self,
+        opinion: &CpuBuffer<F>,
+        scalars: &CpuBuffer<F>,
+        rows: &Arc<Vec<u32>>,
+        columns: &Arc<Vec<u32>>,
+    ) -> Result<CpuBuffer<F>> {
+        let alpha = scalars[scalars::ALPHA];
+        Ok(self.filled(opinion.len(), |out| {
+            losses::soft_targets(&self.workers, out, opinion, alpha, (rows, columns));
+        }))
+    }
+
+    fn soft_cross_entropy(
+        &self,
+        logits: &CpuBuffer<F>,
+        targets: &CpuBuffer<F>,
+        shape: RowsShape,
+    ) -> Result<(CpuBuffer<F>, CpuBuffer<F>)> {
+        Ok(self.filled_pair([1, 2 * shape.rows], |loss, saved| {
+            loss[0] = losses::soft_cross_entropy(&self.workers, saved, (logits, targets), shape);
+        }))
+    }
+
+    fn soft_cross_entropy_gradient(
+        &self,
+        logits: &CpuBuffer<F>,
+        targets: &CpuBuffer<F>,
+        saved: &CpuBuffer<F>,
+        shape: RowsShape,
+        scale: f32,
+    ) -> Result<CpuBuffer<F>> {
+        let inputs = (&logits[..], &targets[..], &saved[..]);
+        Ok(self.filled(logits.len(), |out| {
+            losses::soft_cross_entropy_gradient(&self.workers, out, inputs, shape, F::from_f32(scale));
+        }))
+    }
+
+    fn cross_entropy(
+        &self,
+        logits: &CpuBuffer<F>,
+        labels: &Arc<Vec<u32>>,
+        weights: &CpuBuffer<F>,
+        smoothing: f32,
+        shape: RowsShape,
+    ) -> Result<(CpuBuffer<F>, CpuBuffer<F>)> {
+        let right = Labels { labels, weights, smoothing: F::from_f32(smoothing) };
+        Ok(self.filled_pair([1, shape.rows], |loss, saved| {
+            loss[0] = losses::cross_entropy(&self.workers, saved, logits, &right, shape);
+        }))
+    }
+
+    fn cross_entropy_gradient(
+        &self,
+        logits: &CpuBuffer<F>,
+        labels: &Arc<Vec<u32>>,
+        weights: &CpuBuffer<F>,
+        saved: &CpuBuffer<F>,
+        smoothing: f32,
+        shape: RowsShape,
+        scale: f32,
+    ) -> Result<CpuBuffer<F>> {
+        let right = Labels { labels, weights, smoothing: F::from_f32(smoothing) };
+        Ok(self.filled(logits.len(), |out| {
+            let scale = F::from_f32(scale);
+            losses::cross_entropy_gradient(&self.workers, out, (logits, saved), &right, (shape, scale));
+        }))
+    }
+
+    fn draw_negatives(
+        &self,
+        similarity: &CpuBuffer<F>,
+        (rows, columns): (&Arc<Vec<u32>>, &Arc<Vec<u32>>),
+        seed: &Arc<Vec<u32>>,
+        shape: NegativesShape,
+    ) -> Result<Arc<Vec<u32>>> {
+        let drawn = losses::draw_negatives(&self.workers, similarity, (rows, columns), seed_of(seed), &shape);
+        drawn.map(Arc::new).map_err(|row| EngineError::Failed {
+            device: self.name(),
+            what: format!("no hard negative for row {row}: every candidate has its name"),
+        })
+    }
+
+    fn squared_norm(&self, flat: &CpuFlat<F>) -> Result<CpuBuffer<F>> {
+        Ok(self.buffer(&[vectors::squared_norm(&self.workers, &flat.0)]))
+    }
+
+    fn adamw(
+        &self,
+        state: AdamWState<'_, Self>,
+        constants: AdamW,
+        squared_norm: &CpuBuffer<F>,
+        scalars: &CpuBuffer<F>,
+    ) -> Result<()> {
+        let scalar = |place: usize| scalars[place].to_f64();
+        let step = Step {
+            learning_rate: scalar(scalars::LEARNING_RATE),
+            corrections: [scalar(scalars::FIRST_CORRECTION), scalar(scalars::SECOND_CORRECTION)],
+            squared_norm: squared_norm[0].to_f64(),
+        };
+        let changed = [&mut state.weights.0[..], &mut state.first.0, &mut state.second.0];
+        vectors::adamw(&self.workers, changed, &state.gradients.0, constants, &step);
+        Ok(())
+    }
+
+    fn moving_average(&self, average: &mut CpuFlat<F>, values: &CpuFlat<F>, scalars: &CpuBuffer<F>) -> Result<()> {
+        let momentum = scalars[scalars::MOMENTUM];
+        let rest = F::ONE - momentum;
+        self.workers.update(
+            &mut average.0,
+            &values.0,
+            #[inline(always)]
+            |average, value| average * momentum + value * rest,
+        );
+        Ok(())
+    }
+
+    fn clamp(&self, flat: &mut CpuFlat<F>, at: usize, [lowest, highest]: [f32; 2]) -> Result<()> {
+        let (lowest, highest) = (F::from_f32(lowest), F::from_f32(highest));
+        let value = flat.0[at];
+        flat.0[at] = if value < lowest {
+            lowest
+        } else if value > highest {
+            highest
+        } else {
+            value
+        };
+        Ok(())
+    }
+
+    fn write_flat(&self, flat: &mut CpuFlat<F>, start: usize, at: &Arc<Vec<u32>>, values: &CpuBuffer<F>) -> Result<()> {
+        flat.part(start + at[0] as usize, values.len()).copy_from_slice(values);
+        Ok(())
+    }
+
+    fn scale_flat(&self, flat: &mut CpuFlat<F>, factor: f32) -> Result<()> {
+        let factor = F::from_f32(factor);
+        flat.0.iter_mut().for_each(|value| *value *= factor);
+        Ok(())
+    }
+
+    fn rank(&self) -> usize {
+        self.ranks.as_ref().map_or(0, |ranks| ranks.rank())
+    }
+
+    fn world(&self) -> usize {
+        self.ranks.as_ref().map_or(1, |ranks| ranks.world())
+    }
+
+    fn all_reduce(&self, flat: &mut CpuFlat<F>) -> Result<()> {
+        let Some(ranks) = &self.ranks else { return Ok(()) };
+        let mut values = self.read_flat(flat)?;
+        ranks.all_reduce(&mut values)?;
+        *flat = self.flat(&values)?;
+        Ok(())
+    }
+
+    fn all_gather(&self, buffer: &CpuBuffer<F>) -> Result<CpuBuffer<F>> {
+        let Some(ranks) = &self.ranks else { return Ok(buffer.clone()) };
+        self.upload(&ranks.all_gather(&self.download(buffer)?)?)
+    }
+
+    fn all_gather_indices(&self, indices: &Arc<Vec<u32>>) -> Result<Arc<Vec<u32>>> {
+        let Some(ranks) = &self.ranks else { return Ok(indices.clone()) };
+        Ok(Arc::new(ranks.all_gather_u32(indices)?))
+    }
+
+    fn reduce_scatter(&self, buffer: &CpuBuffer<F>) -> Result<CpuBuffer<F>> {
+        let Some(ranks) = &self.ranks else { return Ok(buffer.clone()) };
+        self.upload(&ranks.reduce_scatter(&self.download(buffer)?)?)
+    }
+
+    fn replay(&self, _key: u64, program: &mut dyn FnMut() -> Result<Vec<CpuBuffer<F>>>) -> Result<Vec<CpuBuffer<F>>> {
+        program()
+    }
+}
+
+fn inputs<'a, F: Real>(heads: &Heads<'a, Cpu<F>>) -> Inputs<'a, F> {
+    match heads {
+        Heads::Packed(values) => Inputs::Packed(values),
+        Heads::Split { q, k, v } => Inputs::Split([q, k, v]),
+    }
+}
+
+fn mask<'a, F: Real>(lengths: Option<&'a Arc<Vec<u32>>>, dropout: Option<&Dropout<'_, Cpu<F>>>) -> Mask<'a> {
+    Mask { lengths: lengths.map(|lengths| &lengths[..]), dropout: dropout.map(Dropout::scheme) }
+}
