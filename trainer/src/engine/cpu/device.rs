@@ -8,7 +8,7 @@ use super::real::Real;
 use super::vectors::{self, Step};
 use super::{Cpu, CpuBuffer, CpuFlat, linear, normalize, seed_of, sequences};
 use crate::engine::{
-    AdamW, AdamWState, AttentionShape, Device, Dropout, EngineError, GradientSlice, Heads, HeadsGradient, LinearShape,
+    AdamW, AdamWState, AppendShape, AttentionShape, Device, Dropout, EngineError, GradientSlice, Heads, HeadsGradient, LinearShape,
     NegativesShape, PatchesShape, Result, RowsShape, Slice, TokensShape, scalars,
 };
 
@@ -309,6 +309,17 @@ impl<F: Real> Device for Cpu<F> {
 
     fn gather_rows_gradient(&self, dy: &CpuBuffer<F>, rows: &Arc<Vec<u32>>, shape: RowsShape) -> Result<CpuBuffer<F>> {
         Ok(self.filled(shape.rows * shape.width, |out| sequences::gather_gradient(out, dy, rows, shape)))
+    }
+
+    fn append_tokens(
+        &self,
+        tokens: &CpuBuffer<F>,
+        more: &CpuBuffer<F>,
+        rows: &Arc<Vec<u32>>,
+        shape: AppendShape,
+    ) -> Result<CpuBuffer<F>> {
+        let length = shape.rows * (shape.before + shape.added) * shape.width;
+        Ok(self.filled(length, |out| sequences::append(out, (tokens, more), rows, shape)))
     }
 
     fn l2_normalize(&self, x: &CpuBuffer<F>, shape: RowsShape) -> Result<(CpuBuffer<F>, CpuBuffer<F>)> {
