@@ -164,7 +164,7 @@ impl Cutouts {
     /// # Errors
     /// Files that cannot be read, and nouns without a cut-out.
     pub fn read(settings: &SceneSettings) -> Result<Self, SceneError> {
-        let largest = 2 * settings.side.max(32);
+        let largest = settings.side.max(64);
         let mut found: BTreeMap<String, Vec<Cutout>> = BTreeMap::new();
         let place = match settings.cutouts {
             CutoutSource::Drawn => {
