@@ -13,7 +13,7 @@ pub struct Judgements {
 /// Pairs whose scores lie close together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bin {
-    /// Lowest score of the bin; the highest of the one before.
+    /// Scores of the bin are higher than this; the highest of the bin before.
     pub from: f64,
     /// Pairs in it.
     pub pairs: usize,
@@ -99,7 +99,7 @@ impl Judgements {
         let bins = bins.max(1);
         let mut sums = vec![(0_usize, 0.0, 0_usize); bins];
         for (score, is_match) in &self.ranked {
-            let bin = ((score * bins as f64) as usize).min(bins - 1);
+            let bin = (1..bins).take_while(|edge| (*edge as f64 / bins as f64) < *score).count();
             sums[bin] = (sums[bin].0 + 1, sums[bin].1 + score, sums[bin].2 + usize::from(*is_match));
         }
         let bin = |(place, (pairs, scores, matches)): (usize, &(usize, f64, usize))| {

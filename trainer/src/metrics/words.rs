@@ -10,7 +10,7 @@
 ///
 /// As in the original, `(` becomes `-lrb-`, because its list of punctuation has `-LRB-` in capitals only.
 pub fn tokenized(text: &str) -> String {
-    let text: String = text.chars().flat_map(plain).flat_map(char::to_lowercase).collect();
+    let text: String = text.chars().flat_map(plain).collect();
     let mut words = Vec::new();
     for chunk in text.split_whitespace() {
         split(chunk, &mut words);
@@ -38,7 +38,7 @@ fn split(chunk: &str, words: &mut Vec<String>) {
     while at < chars.len() {
         let length = word_length(&chars[at..]);
         if length > 0 {
-            let word: String = chars[at..at + length].iter().collect();
+            let word: String = chars[at..at + length].iter().flat_map(|c| c.to_lowercase()).collect();
             at += length;
             at += with_period(&word, &chars[at..], words);
             continue;
@@ -57,7 +57,11 @@ fn word_length(chars: &[char]) -> usize {
     if starts_decade {
         return 4;
     }
-    let signed = matches!(chars, ['-' | '#' | '@', next, ..] if next.is_alphanumeric());
+    let signed = match chars {
+        ['-' | '@', next, ..] => next.is_alphanumeric(),
+        ['#', next, ..] => next.is_alphabetic(),
+        _ => false,
+    };
     if chars.is_empty() || !(is_word(chars[0]) || signed) {
         return 0;
     }
@@ -70,7 +74,7 @@ fn word_length(chars: &[char]) -> usize {
             '.' => is_word(before) && is_word(after) || before.is_ascii_digit() && after.is_ascii_digit(),
             '\'' => is_word(before) && is_word(after),
             ',' | ':' => digits,
-            '&' => before.is_alphabetic() && after.is_alphabetic() && length == 1,
+            '&' => before.is_uppercase() && after.is_uppercase(),
             c => is_word(*c),
         };
         if !inside {
@@ -164,7 +168,7 @@ fn hour(word: &str) -> Option<(&str, &str)> {
 }
 
 const CLITICS: [&str; 6] = ["'s", "'m", "'d", "'re", "'ve", "'ll"];
-const KEPT: [&str; 2] = ["o'clock", "d'you"];
+const KEPT: [&str; 3] = ["o'clock", "d'you", "n't"];
 const JOINED: [(&str, &str); 8] = [
     ("cannot", "can not"),
     ("gonna", "gon na"),
@@ -201,7 +205,7 @@ fn mark(chars: &[char], words: &mut Vec<String>) -> usize {
     match (bracket, chars[0]) {
         (Some(bracket), _) => words.push(bracket.to_owned()),
         (_, '\'' | '"' | '`' | '.' | ',' | ':' | '-' | ';') => {}
-        (_, other) => words.push(other.to_string()),
+        (_, other) => words.push(other.to_lowercase().to_string()),
     }
     1
 }
@@ -211,7 +215,7 @@ fn lonely_clitic(chars: &[char], words: &mut Vec<String>) -> Option<usize> {
     if chars[0] != '\'' {
         return None;
     }
-    let text: String = chars.iter().collect();
+    let text: String = chars.iter().flat_map(|c| c.to_lowercase()).collect();
     let found =
         [("'tis", "'t is"), ("'twas", "'t was"), ("'n'", "'n'")].into_iter().find(|(joined, _)| text == *joined);
     if let Some((joined, parts)) = found {
