@@ -35,9 +35,7 @@ impl EventFile {
         let (path, file) = free(folder, time)?;
         let mut events = Self { path, file };
         events.write(&version(time))?;
-        if step > 0 {
-            events.write(&started(step + 1, time))?;
-        }
+        events.write(&started(step + 1, time))?;
         Ok(events)
     }
 
