@@ -193,11 +193,7 @@ fn read(file: &mut File, path: &Path, mut each: impl FnMut(StepRecord, u64)) -> 
         let is_last = reader.fill_buf().map_err(fault)?.is_empty();
         match serde_json::from_slice(&line) {
             Ok(record) if line.ends_with(b"\n") => each(record, place),
-<<<<<<< HEAD
-            _ if is_last => return Ok(()),
-=======
             _ if is_last && !line.ends_with(b"\n") => return Ok(()),
->>>>>>> metrics
             Ok(_) => return Err(too_long(path, number)),
             Err(error) => {
                 return Err(JournalError::Line { path: path.to_owned(), line: number, reason: error.to_string() });
