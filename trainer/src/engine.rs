@@ -116,6 +116,19 @@ impl TokensShape {
     }
 }
 
+/// Rows of tokens that grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AppendShape {
+    /// Rows of the result.
+    pub rows: usize,
+    /// Tokens that each row has.
+    pub before: usize,
+    /// Tokens that each row gets.
+    pub added: usize,
+    /// Values in a token.
+    pub width: usize,
+}
+
 /// Which keys a query may read, besides those within its sequence's length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
@@ -468,6 +481,16 @@ pub trait Device: Clone + Sized + 'static {
     fn gather_rows(&self, x: &Self::Buffer, rows: &Self::Indices, width: usize) -> Result<Self::Buffer>;
     /// Its gradient: row `rows[i]` of `shape.rows` gets the sum of the rows that were read from it, in their order.
     fn gather_rows_gradient(&self, dy: &Self::Buffer, rows: &Self::Indices, shape: RowsShape) -> Result<Self::Buffer>;
+
+    /// Rows with tokens added: result row `i` is row `rows[i]` of `tokens`, `[any, before, width]`, and after it row `i` of
+    /// `more`, `[rows, added, width]`. The result is `[rows, before + added, width]`.
+    fn append_tokens(
+        &self,
+        tokens: &Self::Buffer,
+        more: &Self::Buffer,
+        rows: &Self::Indices,
+        shape: AppendShape,
+    ) -> Result<Self::Buffer>;
 
     // Similarities and losses. Logits, similarities and losses are 32-bit on every device.
 

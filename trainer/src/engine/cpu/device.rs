@@ -8,7 +8,7 @@ use super::real::Real;
 use super::vectors::{self, Step};
 use super::{Cpu, CpuBuffer as Buffer, CpuFlat as Flat, linear, normalize, seed_of, sequences, sum_over};
 use crate::engine::{
-    AdamW, AdamWState, AttentionShape, Device, Dropout, GradientSlice, Heads, HeadsGradient, LinearShape,
+    AdamW, AdamWState, AppendShape, AttentionShape, Device, Dropout, GradientSlice, Heads, HeadsGradient, LinearShape,
     NegativesShape, PatchesShape, Result, RowsShape, Slice, TokensShape, scalars,
 };
 
@@ -298,6 +298,17 @@ impl<F: Real> Device for Cpu<F> {
 
     fn gather_rows_gradient(&self, dy: &Buffer<F>, rows: &Numbers, shape: RowsShape) -> Result<Buffer<F>> {
         Ok(self.filled(shape.rows * shape.width, |out| sequences::gather_gradient(out, dy, rows, shape)))
+    }
+
+    fn append_tokens(
+        &self,
+        tokens: &Buffer<F>,
+        more: &Buffer<F>,
+        rows: &Arc<Vec<u32>>,
+        shape: AppendShape,
+    ) -> Result<Buffer<F>> {
+        let length = shape.rows * (shape.before + shape.added) * shape.width;
+        Ok(self.filled(length, |out| sequences::append(out, (tokens, more), rows, shape)))
     }
 
     fn l2_normalize(&self, x: &Buffer<F>, shape: RowsShape) -> Result<(Buffer<F>, Buffer<F>)> {
