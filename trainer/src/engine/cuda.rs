@@ -34,7 +34,7 @@ use self::losses::Labelled;
 use self::memory::Context;
 use self::recordings::Recordings;
 use super::{
-    AdamW, AdamWState, AttentionShape, Device, Dropout, GradientSlice, Heads, HeadsGradient, LinearShape,
+    AdamW, AdamWState, AppendShape, AttentionShape, Device, Dropout, GradientSlice, Heads, HeadsGradient, LinearShape,
     NegativesShape, PatchesShape, Result, RowsShape, Slice, TokensShape,
 };
 
@@ -313,6 +313,10 @@ impl Device for Cuda {
 
     fn gather_rows(&self, x: &Buffer, rows: &Indices, width: usize) -> Result<Buffer> {
         self.gathered_rows(x, rows, width)
+    }
+
+    fn append_tokens(&self, tokens: &Buffer, more: &Buffer, rows: &Indices, shape: AppendShape) -> Result<Buffer> {
+        self.appended_tokens(tokens, more, rows, shape)
     }
 
     fn gather_rows_gradient(&self, dy: &Buffer, rows: &Indices, shape: RowsShape) -> Result<Buffer> {

@@ -3,7 +3,7 @@
 use super::driver::{Address, Element, Grid};
 use super::memory::{Buffer, Flat, Indices};
 use super::{Cuda, Result};
-use crate::engine::{PatchesShape, RowsShape, Slice, TokensShape};
+use crate::engine::{AppendShape, PatchesShape, RowsShape, Slice, TokensShape};
 
 impl Cuda {
     pub(super) fn embedded(
@@ -146,6 +146,28 @@ impl Cuda {
         };
         let arguments = [x.at().into(), rows.at().into(), out.at().into(), count.into(), width.into()];
         self.context.launch(kernel, Grid::each(count * width), &arguments)?;
+        Ok(out)
+    }
+
+    /// Both buffers are of one element: the cache is made of what it grows by.
+    pub(super) fn appended_tokens(
+        &self,
+        x: &Buffer,
+        more: &Buffer,
+        rows: &Indices,
+        shape: AppendShape,
+    ) -> Result<Buffer> {
+        let AppendShape { rows: count, before, added, width } = shape;
+        let values = count * (before + added) * width;
+        let out = self.room(values, more.element())?;
+        let kernel = match more.element() {
+            Element::Bf16 => "append_16_bit",
+            Element::F32 => "append_32_bit",
+        };
+        let from: Address = if before == 0 { more.at() } else { x.at() };
+        let (before, added) = ((before * width).into(), (added * width).into());
+        let arguments = [from.into(), more.at().into(), rows.at().into(), out.at().into(), count.into(), before, added];
+        self.context.launch(kernel, Grid::each(values), &arguments)?;
         Ok(out)
     }
 

@@ -97,6 +97,26 @@ extern "C" __global__ void gather_32_bit(const u32 *from, const u32 *rows, u32 *
     gather(from, rows, to, count, width);
 }
 
+// A row of the result is row rows[i] of `from`, `before` values, and then row i of `more`, `added` values.
+template <typename T>
+__device__ void append(const T *from, const T *more, const u32 *rows, T *to, i64 count, i64 before, i64 added) {
+    i64 width = before + added;
+    EACH(i, count * width) {
+        i64 row = i / width, column = i % width;
+        to[i] = column < before ? from[(i64)rows[row] * before + column] : more[row * added + column - before];
+    }
+}
+
+extern "C" __global__ void append_16_bit(const bf16 *from, const bf16 *more, const u32 *rows, bf16 *to, i64 count,
+                                         i64 before, i64 added) {
+    append(from, more, rows, to, count, before, added);
+}
+
+extern "C" __global__ void append_32_bit(const u32 *from, const u32 *more, const u32 *rows, u32 *to, i64 count,
+                                         i64 before, i64 added) {
+    append(from, more, rows, to, count, before, added);
+}
+
 // A block has a row of the result, which is the sum of the rows of dy that were read from it, in their order.
 template <typename T>
 __device__ void gather_gradient(const T *dy, const u32 *rows, T *out, i64 count, i64 width) {
