@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use edgeblip_trainer::engine::cpu::Cpu;
+use edgeblip_trainer::engine::cuda::Cuda;
 use edgeblip_trainer::ranks::{Group, Limits, Place};
 use edgeblip_trainer::settings::{Settings, Task, defaults};
 use edgeblip_trainer::train::{Finished, Job, train};
@@ -72,20 +73,45 @@ fn meet(settings: &Settings) -> Result<Option<Arc<Group>>> {
 
 fn compute(job: &Job) -> Result<Finished> {
     match job.settings.run.device.as_str() {
-        "cpu" | "auto" => {
-            let threads = match job.settings.run.threads {
-                0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-                threads => threads,
-            };
-            let device: Cpu = Cpu::new(threads)?;
-            let device = match &job.ranks {
-                Some(ranks) => device.with_ranks(ranks.clone()),
-                None => device,
-            };
-            Ok(train(device, job)?)
-        }
+        "cpu" => on_cpu(job),
+        "cuda" => on_gpu(Cuda::open(local_rank()?)?, job),
+        "auto" => match Cuda::open(local_rank()?) {
+            Ok(gpu) => on_gpu(gpu, job),
+            Err(error) => {
+                eprintln!("on the CPU: {}", terminal::explained(&error));
+                on_cpu(job)
+            }
+        },
         other => bail!("there is no device {other:?}: choose cuda, cpu or auto"),
     }
+}
+
+/// Which of this host's GPUs is ours.
+fn local_rank() -> Result<usize> {
+    Ok(Place::from_environment()?.map_or(0, |place| place.local_rank))
+}
+
+fn on_gpu(gpu: Cuda, job: &Job) -> Result<Finished> {
+    let gpu = match &job.ranks {
+        Some(ranks) => {
+            gpu.with_ranks(ranks.rank(), ranks.world(), |name| Ok(ranks.broadcast_bytes(&name.unwrap_or_default())?))?
+        }
+        None => gpu,
+    };
+    Ok(train(gpu, job)?)
+}
+
+fn on_cpu(job: &Job) -> Result<Finished> {
+    let threads = match job.settings.run.threads {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        threads => threads,
+    };
+    let device: Cpu = Cpu::new(threads)?;
+    let device = match &job.ranks {
+        Some(ranks) => device.with_ranks(ranks.clone()),
+        None => device,
+    };
+    Ok(train(device, job)?)
 }
 
 fn report(finished: &Finished, json: bool) -> Result<()> {
