@@ -35,13 +35,8 @@ pub enum Operation {
 }
 
 const KINDS: [Kind; 5] = [Kind::Beat, Kind::Call, Kind::Go, Kind::Part, Kind::Stop];
-const OPERATIONS: [Operation; 5] = [
-    Operation::AllReduce,
-    Operation::AllGather,
-    Operation::ReduceScatter,
-    Operation::Broadcast,
-    Operation::Barrier,
-];
+const OPERATIONS: [Operation; 5] =
+    [Operation::AllReduce, Operation::AllGather, Operation::ReduceScatter, Operation::Broadcast, Operation::Barrier];
 
 /// One operation of a run: all ranks count them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

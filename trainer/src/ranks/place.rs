@@ -103,13 +103,8 @@ impl<F: Fn(&str) -> Option<String>> Variables<F> {
 mod tests {
     use super::*;
 
-    const LAUNCHED: &[(&str, &str)] = &[
-        ("RANK", "3"),
-        ("WORLD_SIZE", "8"),
-        ("LOCAL_RANK", "1"),
-        ("MASTER_ADDR", "node-1"),
-        ("MASTER_PORT", "29500"),
-    ];
+    const LAUNCHED: &[(&str, &str)] =
+        &[("RANK", "3"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1"), ("MASTER_ADDR", "node-1"), ("MASTER_PORT", "29500")];
 
     fn place(changes: &[(&str, &str)], base: &[(&str, &str)]) -> Result<Option<Place>, String> {
         let value = |name: &str| {

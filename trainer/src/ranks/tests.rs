@@ -27,7 +27,7 @@ fn failures(world: usize, work: impl Fn(&Group) -> Result<(), RanksError> + Sync
     let ended = each(world, |group| {
         let error = work(&group).err();
         let after = group.barrier().err();
-        assert_eq!(error.is_some(), after.is_some(), "a failed group stays failed: {error:?}, {after:?}");
+        assert!(error.is_none() || after.is_some(), "a failed group stays failed: {error:?}, {after:?}");
         error.map_or(String::new(), |error| error.to_string())
     });
     ended.into_iter().collect()
@@ -149,8 +149,7 @@ fn ranks_out_of_step_are_told_where_each_is() {
         let length = if group.rank() == 2 { 5 } else { 4 };
         group.all_reduce(&mut vec![0.0; length])
     });
-    let expected =
-        "rank 2 is at operation 0 (all-reduce of 20 bytes), rank 0 at operation 0 (all-reduce of 16 bytes): the ranks \
+    let expected = "rank 2 is at operation 0 (all-reduce of 20 bytes), rank 0 at operation 0 (all-reduce of 16 bytes): the ranks \
          are out of step";
     assert_eq!(words[0], expected);
     assert!(words[1..].iter().all(|words| words.contains(expected)), "{words:?}");

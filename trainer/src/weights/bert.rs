@@ -9,9 +9,9 @@ use std::path::Path;
 use blip::config::TextConfig;
 use checkpoint::{Tensor, Vocabulary};
 
+use super::WeightsError;
 use super::parts::Part;
 use super::start::{Start, size};
-use super::WeightsError;
 use crate::model::Entry;
 
 /// Words that BLIP adds to BERT's: `[DEC]` and `[ENC]`.
@@ -63,7 +63,8 @@ impl Start<'_> {
             part.same("vocabulary size", rows, text.vocabulary_size)?;
         }
         let folder = if part.path.is_dir() { Some(part.path.as_path()) } else { part.path.parent() };
-        let beside = folder.filter(|folder| ["tokenizer.json", "vocab.txt"].iter().any(|file| folder.join(file).is_file()));
+        let beside =
+            folder.filter(|folder| ["tokenizer.json", "vocab.txt"].iter().any(|file| folder.join(file).is_file()));
         let known = match beside {
             Some(folder) => Vocabulary::read(folder)?,
             None => Vocabulary::built_in(),

@@ -39,7 +39,11 @@ fn same_file(one: &Path, other: &Path) {
     for (name, _) in first.names() {
         assert_eq!(first.tensor(name).unwrap(), second.tensor(name).unwrap(), "{name}");
     }
-    assert!(std::fs::read(&one).unwrap() == std::fs::read(&other).unwrap(), "{}: tensors stand elsewhere", one.display());
+    assert!(
+        std::fs::read(&one).unwrap() == std::fs::read(&other).unwrap(),
+        "{}: tensors stand elsewhere",
+        one.display()
+    );
 }
 
 #[test]
@@ -49,8 +53,7 @@ fn what_is_read_and_written_again_is_byte_for_byte_what_transformers_wrote() {
             let (path, checkpoint) = opened(&format!("{folder}/{role}"));
             let (config, preparation) = (checkpoint.config(), Preparation::of(&checkpoint));
             let model = Blip::new(config, Sharing::Apart);
-            let mut start =
-                Start::random((&model.layout, config), &preparation.vocabulary, 1, Conflicts::Refuse);
+            let mut start = Start::random((&model.layout, config), &preparation.vocabulary, 1, Conflicts::Refuse);
             start.checkpoint(&path, &checkpoint).unwrap();
             let (values, report) = start.finish();
             let expected: &[&str] = if *role == Role::Matcher { &["temperature"] } else { &[] };
@@ -155,8 +158,7 @@ fn an_authors_file_fills_a_captioner_as_the_folder_does() {
     let (folder_path, folder) = opened("tests/goldens/tiny-a/captioner");
     let model = Blip::new(folder.config(), Sharing::Apart);
     let filled = |path: &Path, checkpoint: &Checkpoint| {
-        let mut start =
-            Start::random((&model.layout, folder.config()), folder.vocabulary(), 1, Conflicts::Refuse);
+        let mut start = Start::random((&model.layout, folder.config()), folder.vocabulary(), 1, Conflicts::Refuse);
         start.checkpoint(path, checkpoint).unwrap();
         start.finish().0
     };

@@ -2,8 +2,8 @@
 //!
 //! Source: what `BertTokenizer.save_pretrained` of transformers 5.23 writes; `tokenizer.json` is the same byte for byte.
 
-use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Value, json};
 
 use super::Preparation;

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use checkpoint::{Tensor, interpolate_positions};
 
+use super::WeightsError;
 use super::parts::Part;
 use super::start::{Start, size};
-use super::WeightsError;
 
 /// How a file names its tensors.
 #[derive(Clone, Copy)]
