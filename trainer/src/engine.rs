@@ -394,6 +394,7 @@ pub trait Device: Clone + Sized + 'static {
         shape: AttentionShape,
     ) -> Result<(Self::Buffer, Self::Buffer)>;
     /// Gradients of [`Device::attention`]'s queries, keys and values. `saved` is what it returned.
+    #[expect(clippy::too_many_arguments, reason = "one operation; a struct would name the same things again")]
     fn attention_gradient(
         &self,
         dy: &Self::Buffer,
@@ -473,6 +474,7 @@ pub trait Device: Clone + Sized + 'static {
         shape: LinearShape,
     ) -> Result<Self::Buffer>;
     /// Gradient of `a`; that of the temperature is added to `into`. `similarity` is what the forward returned.
+    #[expect(clippy::too_many_arguments, reason = "one operation; a struct would name the same things again")]
     fn similarity_gradient(
         &self,
         dy: &Self::Buffer,

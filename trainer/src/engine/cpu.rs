@@ -139,3 +139,11 @@ impl<F: Real> Dropout<'_, Cpu<F>> {
 fn seed_of(words: &[u32]) -> u64 {
     u64::from(words[0]) | u64::from(words[1]) << 32
 }
+
+/// The ranks' sum in the place of this rank's values.
+fn sum_over<F: Real>(ranks: &dyn Collective, flat: &mut CpuFlat<F>) -> Result<()> {
+    let mut values: Vec<f32> = flat.0.iter().map(|value| value.to_f32()).collect();
+    ranks.all_reduce(&mut values)?;
+    flat.0.iter_mut().zip(values).for_each(|(value, sum)| *value = F::from_f32(sum));
+    Ok(())
+}

@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
+use super::Cpu;
 use super::memory::Memory;
 use super::product::{Before, Matrix, product};
 use super::real::Real;
 use super::workers::{Workers, dot, largest, vectorized};
-use crate::engine::{AttentionShape, Order, keeps};
+use crate::engine::{AttentionShape, Dropout, Heads, Order, keeps};
 
 /// Queries, keys and values.
 pub enum Inputs<'a, F> {
@@ -167,6 +168,13 @@ fn head_gradient<F: Real>(
     product((into, step), scores.transposed(), part(Part::Queries), scale(shape), Before::Overwritten);
 }
 
+impl<'a> Mask<'a> {
+    /// The values of what a device was given.
+    pub fn of<F: Real>(lengths: Option<&'a Arc<Vec<u32>>>, dropout: Option<Dropout<'_, Cpu<F>>>) -> Self {
+        Mask { lengths: lengths.map(|lengths| &lengths[..]), dropout: dropout.map(|dropout| dropout.scheme()) }
+    }
+}
+
 impl AttentionShape {
     fn head_width(&self) -> usize {
         self.width / self.heads
@@ -181,7 +189,15 @@ impl AttentionShape {
     }
 }
 
-impl<F: Real> Inputs<'_, F> {
+impl<'a, F: Real> Inputs<'a, F> {
+    /// The values of buffers.
+    pub fn of(heads: &Heads<'a, Cpu<F>>) -> Self {
+        match heads {
+            Heads::Packed(values) => Inputs::Packed(values),
+            Heads::Split { q, k, v } => Inputs::Split([q, k, v]),
+        }
+    }
+
     /// `[tokens, head width]` of one sequence and head.
     fn part(&self, part: Part, [sequence, head]: [usize; 2], shape: AttentionShape) -> Matrix<'_, F> {
         let (tokens, column) = (shape.tokens(part), head * shape.head_width());

@@ -6,76 +6,76 @@ use super::attention::{self, Inputs, Mask, Outputs, Saved};
 use super::losses::{self, Labels};
 use super::real::Real;
 use super::vectors::{self, Step};
-use super::{Cpu, CpuBuffer, CpuFlat, linear, normalize, seed_of, sequences};
+use super::{Cpu, CpuBuffer as Buffer, CpuFlat as Flat, linear, normalize, seed_of, sequences, sum_over};
 use crate::engine::{
-    AdamW, AdamWState, AttentionShape, Device, Dropout, EngineError, GradientSlice, Heads, HeadsGradient, LinearShape,
+    AdamW, AdamWState, AttentionShape, Device, Dropout, GradientSlice, Heads, HeadsGradient, LinearShape,
     NegativesShape, PatchesShape, Result, RowsShape, Slice, TokensShape, scalars,
 };
 
+/// Whole numbers.
+type Numbers = Arc<Vec<u32>>;
+
 impl<F: Real> Device for Cpu<F> {
-    type Buffer = CpuBuffer<F>;
-    type Indices = Arc<Vec<u32>>;
-    type Flat = CpuFlat<F>;
+    type Buffer = Buffer<F>;
+    type Indices = Numbers;
+    type Flat = Flat<F>;
 
     fn name(&self) -> String {
-        match self.threads() {
-            1 => "cpu (1 thread)".to_owned(),
-            threads => format!("cpu ({threads} threads)"),
-        }
+        format!("cpu, threads: {}", self.threads())
     }
 
     fn synchronize(&self) -> Result<()> {
         Ok(())
     }
 
-    fn upload(&self, values: &[f32]) -> Result<CpuBuffer<F>> {
+    fn upload(&self, values: &[f32]) -> Result<Buffer<F>> {
         Ok(self.filled(values.len(), |out| {
             out.iter_mut().zip(values).for_each(|(out, value)| *out = F::from_f32(*value));
         }))
     }
 
-    fn rewrite(&self, buffer: &mut CpuBuffer<F>, values: &[f32]) -> Result<()> {
+    fn rewrite(&self, buffer: &mut Buffer<F>, values: &[f32]) -> Result<()> {
         assert!(buffer.len() == values.len(), "a buffer keeps its length");
         *buffer = self.upload(values)?;
         Ok(())
     }
 
-    fn download(&self, buffer: &CpuBuffer<F>) -> Result<Vec<f32>> {
+    fn download(&self, buffer: &Buffer<F>) -> Result<Vec<f32>> {
         Ok(buffer.iter().map(|value| value.to_f32()).collect())
     }
 
-    fn upload_indices(&self, values: &[u32]) -> Result<Arc<Vec<u32>>> {
+    fn upload_indices(&self, values: &[u32]) -> Result<Numbers> {
         Ok(Arc::new(values.to_vec()))
     }
 
-    fn rewrite_indices(&self, indices: &mut Arc<Vec<u32>>, values: &[u32]) -> Result<()> {
+    fn rewrite_indices(&self, indices: &mut Numbers, values: &[u32]) -> Result<()> {
         assert!(indices.len() == values.len(), "indices keep their length");
         *indices = self.upload_indices(values)?;
         Ok(())
     }
 
-    fn download_indices(&self, indices: &Arc<Vec<u32>>) -> Result<Vec<u32>> {
+    fn download_indices(&self, indices: &Numbers) -> Result<Vec<u32>> {
         Ok(indices.to_vec())
     }
 
-    fn flat(&self, values: &[f32]) -> Result<CpuFlat<F>> {
-        Ok(CpuFlat(values.iter().map(|value| F::from_f32(*value)).collect()))
+    fn flat(&self, values: &[f32]) -> Result<Flat<F>> {
+        Ok(Flat(values.iter().map(|value| F::from_f32(*value)).collect()))
     }
 
-    fn read_flat(&self, flat: &CpuFlat<F>) -> Result<Vec<f32>> {
+    fn read_flat(&self, flat: &Flat<F>) -> Result<Vec<f32>> {
         Ok(flat.values().iter().map(|value| value.to_f32()).collect())
     }
 
-    fn clear(&self, flat: &mut CpuFlat<F>) -> Result<()> {
+    fn clear(&self, flat: &mut Flat<F>) -> Result<()> {
         flat.0.fill(F::ZERO);
         Ok(())
     }
 
-    fn concat_indices(&self, parts: &[&Arc<Vec<u32>>]) -> Result<Arc<Vec<u32>>> {
+    fn concat_indices(&self, parts: &[&Numbers]) -> Result<Numbers> {
         Ok(Arc::new(parts.iter().flat_map(|part| part.iter().copied()).collect()))
     }
 
-    fn gather_indices(&self, values: &Arc<Vec<u32>>, rows: &Arc<Vec<u32>>, width: usize) -> Result<Arc<Vec<u32>>> {
+    fn gather_indices(&self, values: &Numbers, rows: &Numbers, width: usize) -> Result<Numbers> {
         let mut out = vec![0; rows.len() * width];
         sequences::gather(&mut out, values, rows, width);
         Ok(Arc::new(out))
@@ -83,57 +83,52 @@ impl<F: Real> Device for Cpu<F> {
 
     fn linear(
         &self,
-        x: &CpuBuffer<F>,
+        x: &Buffer<F>,
         weight: Slice<'_, Self>,
         bias: Option<Slice<'_, Self>>,
         shape: LinearShape,
-    ) -> Result<CpuBuffer<F>> {
+    ) -> Result<Buffer<F>> {
         let inputs = (&x[..], weight.values(), bias.map(Slice::values));
         Ok(self.filled(shape.rows * shape.outputs, |out| linear::forward(&self.workers, out, inputs, shape)))
     }
 
     fn linear_gelu(
         &self,
-        x: &CpuBuffer<F>,
+        x: &Buffer<F>,
         weight: Slice<'_, Self>,
         bias: Slice<'_, Self>,
         shape: LinearShape,
-    ) -> Result<(CpuBuffer<F>, CpuBuffer<F>)> {
+    ) -> Result<(Buffer<F>, Buffer<F>)> {
         let inputs = (&x[..], weight.values(), bias.values());
         Ok(self.filled_pair([shape.rows * shape.outputs; 2], |out, before| {
             linear::forward_gelu(&self.workers, (out, before), inputs, shape);
         }))
     }
 
-    fn linear_input_gradient(
-        &self,
-        dy: &CpuBuffer<F>,
-        weight: Slice<'_, Self>,
-        shape: LinearShape,
-    ) -> Result<CpuBuffer<F>> {
+    fn linear_input_gradient(&self, dy: &Buffer<F>, weight: Slice<'_, Self>, shape: LinearShape) -> Result<Buffer<F>> {
         let inputs = (&dy[..], weight.values());
         Ok(self.filled(shape.rows * shape.inputs, |out| linear::input_gradient(&self.workers, out, inputs, shape)))
     }
 
     fn linear_gelu_input_gradient(
         &self,
-        dy: &CpuBuffer<F>,
+        dy: &Buffer<F>,
         weight: Slice<'_, Self>,
-        before: &CpuBuffer<F>,
+        before: &Buffer<F>,
         shape: LinearShape,
-    ) -> Result<CpuBuffer<F>> {
+    ) -> Result<Buffer<F>> {
         let inputs = (&dy[..], weight.values(), &before[..]);
         Ok(self.filled(shape.rows * shape.inputs, |out| linear::gelu_input_gradient(&self.workers, out, inputs, shape)))
     }
 
-    fn gelu_gradient(&self, dy: &CpuBuffer<F>, before: &CpuBuffer<F>) -> Result<CpuBuffer<F>> {
+    fn gelu_gradient(&self, dy: &Buffer<F>, before: &Buffer<F>) -> Result<Buffer<F>> {
         Ok(self.filled(dy.len(), |out| linear::gelu_gradient(&self.workers, out, dy, before)))
     }
 
     fn linear_weight_gradient(
         &self,
-        dy: &CpuBuffer<F>,
-        x: &CpuBuffer<F>,
+        dy: &Buffer<F>,
+        x: &Buffer<F>,
         into: GradientSlice<'_, Self>,
         shape: LinearShape,
     ) -> Result<()> {
@@ -142,12 +137,12 @@ impl<F: Real> Device for Cpu<F> {
         Ok(())
     }
 
-    fn bias_gradient(&self, dy: &CpuBuffer<F>, into: GradientSlice<'_, Self>, shape: RowsShape) -> Result<()> {
+    fn bias_gradient(&self, dy: &Buffer<F>, into: GradientSlice<'_, Self>, shape: RowsShape) -> Result<()> {
         linear::bias_gradient(&self.workers, into.flat.part(into.start, shape.width), dy, shape);
         Ok(())
     }
 
-    fn add(&self, a: &CpuBuffer<F>, b: &CpuBuffer<F>) -> Result<CpuBuffer<F>> {
+    fn add(&self, a: &Buffer<F>, b: &Buffer<F>) -> Result<Buffer<F>> {
         Ok(self.filled(a.len(), |out| {
             self.workers.zip(
                 out,
@@ -159,7 +154,7 @@ impl<F: Real> Device for Cpu<F> {
         }))
     }
 
-    fn accumulate(&self, mut a: CpuBuffer<F>, b: &CpuBuffer<F>) -> Result<CpuBuffer<F>> {
+    fn accumulate(&self, mut a: Buffer<F>, b: &Buffer<F>) -> Result<Buffer<F>> {
         let Some(values) = a.get_mut() else { return self.add(&a, b) };
         self.workers.update(
             values,
@@ -172,12 +167,12 @@ impl<F: Real> Device for Cpu<F> {
 
     fn layer_norm(
         &self,
-        x: &CpuBuffer<F>,
+        x: &Buffer<F>,
         gain: Slice<'_, Self>,
         bias: Slice<'_, Self>,
         shape: RowsShape,
         epsilon: f32,
-    ) -> Result<(CpuBuffer<F>, CpuBuffer<F>)> {
+    ) -> Result<(Buffer<F>, Buffer<F>)> {
         let inputs = (&x[..], gain.values(), bias.values());
         Ok(self.filled_pair([shape.rows * shape.width, 2 * shape.rows], |out, statistics| {
             normalize::layer_norm(&self.workers, (out, statistics), inputs, shape.width, F::from_f32(epsilon));
@@ -186,51 +181,45 @@ impl<F: Real> Device for Cpu<F> {
 
     fn layer_norm_gradient(
         &self,
-        dy: &CpuBuffer<F>,
-        x: &CpuBuffer<F>,
-        statistics: &CpuBuffer<F>,
+        dy: &Buffer<F>,
+        x: &Buffer<F>,
+        statistics: &Buffer<F>,
         gain: Slice<'_, Self>,
         into: GradientSlice<'_, Self>,
         bias_start: usize,
         shape: RowsShape,
-    ) -> Result<CpuBuffer<F>> {
-        let mut sums = vec![F::ZERO; 2 * shape.width];
-        let out = self.filled(shape.rows * shape.width, |out| {
-            let (gain_sum, bias_sum) = sums.split_at_mut(shape.width);
-            let inputs = (&dy[..], &x[..], &statistics[..], gain.values());
-            normalize::layer_norm_gradient(&self.workers, out, inputs, [gain_sum, bias_sum], shape.width);
-        });
-        linear::add_row(into.flat.part(into.start, shape.width), &sums[..shape.width]);
-        linear::add_row(into.flat.part(bias_start, shape.width), &sums[shape.width..]);
-        Ok(out)
+    ) -> Result<Buffer<F>> {
+        let inputs = (&dy[..], &x[..], &statistics[..], gain.values());
+        let into = (&mut into.flat.0[..], [into.start, bias_start]);
+        Ok(self.filled(x.len(), |out| normalize::layer_norm_gradient(&self.workers, out, inputs, into, shape.width)))
     }
 
     fn attention(
         &self,
         heads: Heads<'_, Self>,
-        lengths: Option<&Arc<Vec<u32>>>,
+        lengths: Option<&Numbers>,
         dropout: Option<Dropout<'_, Self>>,
         shape: AttentionShape,
-    ) -> Result<(CpuBuffer<F>, CpuBuffer<F>)> {
+    ) -> Result<(Buffer<F>, Buffer<F>)> {
         let sizes = [shape.batch * shape.queries * shape.width, shape.batch * shape.heads * shape.queries];
-        let mask = mask(lengths, dropout.as_ref());
+        let mask = Mask::of(lengths, dropout);
         Ok(self.filled_pair(sizes, |out, logs| {
-            attention::forward((&self.workers, &self.memory), (out, logs), &inputs(&heads), &mask, shape);
+            attention::forward((&self.workers, &self.memory), (out, logs), &Inputs::of(&heads), &mask, shape);
         }))
     }
 
     fn attention_gradient(
         &self,
-        dy: &CpuBuffer<F>,
+        dy: &Buffer<F>,
         heads: Heads<'_, Self>,
-        (out, logs): (&CpuBuffer<F>, &CpuBuffer<F>),
-        lengths: Option<&Arc<Vec<u32>>>,
+        (out, logs): (&Buffer<F>, &Buffer<F>),
+        lengths: Option<&Numbers>,
         dropout: Option<Dropout<'_, Self>>,
         shape: AttentionShape,
-    ) -> Result<HeadsGradient<CpuBuffer<F>>> {
-        let saved = (&Saved { dy, out, logs }, &mask(lengths, dropout.as_ref()));
+    ) -> Result<HeadsGradient<Buffer<F>>> {
+        let saved = (&Saved { dy, out, logs }, &Mask::of(lengths, dropout));
         let run = |outputs: Outputs<'_, F>| {
-            attention::gradient((&self.workers, &self.memory), outputs, &inputs(&heads), saved, shape);
+            attention::gradient((&self.workers, &self.memory), outputs, &Inputs::of(&heads), saved, shape);
         };
         let queries = shape.batch * shape.queries * shape.width;
         let keys = shape.batch * shape.keys * shape.width;
@@ -242,26 +231,26 @@ impl<F: Real> Device for Cpu<F> {
         Ok(HeadsGradient::Split { q: self.memory.buffer(q), k, v })
     }
 
-    fn dropout(&self, x: &CpuBuffer<F>, dropout: Dropout<'_, Self>, group: usize) -> Result<CpuBuffer<F>> {
+    fn dropout(&self, x: &Buffer<F>, dropout: Dropout<'_, Self>, group: usize) -> Result<Buffer<F>> {
         Ok(self.filled(x.len(), |out| vectors::dropout(&self.workers, out, x, dropout.scheme(), group)))
     }
 
     fn embedding(
         &self,
-        ids: &Arc<Vec<u32>>,
+        ids: &Numbers,
         words: Slice<'_, Self>,
         positions: Slice<'_, Self>,
         shape: TokensShape,
-    ) -> Result<CpuBuffer<F>> {
+    ) -> Result<Buffer<F>> {
         let tables = (words.values(), positions.values());
         Ok(self.filled(shape.length(), |out| sequences::embedding(&self.workers, out, ids, tables, shape)))
     }
 
     fn embedding_gradient(
         &self,
-        dy: &CpuBuffer<F>,
-        ids: &Arc<Vec<u32>>,
-        into: &mut CpuFlat<F>,
+        dy: &Buffer<F>,
+        ids: &Numbers,
+        into: &mut Flat<F>,
         starts: [usize; 2],
         shape: TokensShape,
     ) -> Result<()> {
@@ -269,49 +258,49 @@ impl<F: Real> Device for Cpu<F> {
         Ok(())
     }
 
-    fn patches(&self, pixels: &CpuBuffer<F>, shape: PatchesShape) -> Result<CpuBuffer<F>> {
+    fn patches(&self, pixels: &Buffer<F>, shape: PatchesShape) -> Result<Buffer<F>> {
         Ok(self.filled(pixels.len(), |out| sequences::patches(&self.workers, out, pixels, shape)))
     }
 
     fn vision_tokens(
         &self,
-        patches: &CpuBuffer<F>,
+        patches: &Buffer<F>,
         class: Slice<'_, Self>,
         positions: Slice<'_, Self>,
         shape: TokensShape,
-    ) -> Result<CpuBuffer<F>> {
+    ) -> Result<Buffer<F>> {
         let inputs = (&patches[..], class.values(), positions.values());
         Ok(self.filled(shape.length(), |out| sequences::vision_tokens(&self.workers, out, inputs, shape)))
     }
 
     fn vision_tokens_gradient(
         &self,
-        dy: &CpuBuffer<F>,
-        into: &mut CpuFlat<F>,
+        dy: &Buffer<F>,
+        into: &mut Flat<F>,
         starts: [usize; 2],
         shape: TokensShape,
-    ) -> Result<CpuBuffer<F>> {
+    ) -> Result<Buffer<F>> {
         let length = shape.length() - shape.batch * shape.width;
         Ok(self.filled(length, |out| sequences::vision_tokens_gradient(out, &mut into.0, dy, starts, shape)))
     }
 
-    fn first_token(&self, x: &CpuBuffer<F>, shape: TokensShape) -> Result<CpuBuffer<F>> {
+    fn first_token(&self, x: &Buffer<F>, shape: TokensShape) -> Result<Buffer<F>> {
         Ok(self.filled(shape.batch * shape.width, |out| sequences::first_token(out, x, shape)))
     }
 
-    fn first_token_gradient(&self, dy: &CpuBuffer<F>, shape: TokensShape) -> Result<CpuBuffer<F>> {
+    fn first_token_gradient(&self, dy: &Buffer<F>, shape: TokensShape) -> Result<Buffer<F>> {
         Ok(self.filled(shape.length(), |out| sequences::first_token_gradient(out, dy, shape)))
     }
 
-    fn gather_rows(&self, x: &CpuBuffer<F>, rows: &Arc<Vec<u32>>, width: usize) -> Result<CpuBuffer<F>> {
+    fn gather_rows(&self, x: &Buffer<F>, rows: &Numbers, width: usize) -> Result<Buffer<F>> {
         Ok(self.filled(rows.len() * width, |out| sequences::gather(out, x, rows, width)))
     }
 
-    fn gather_rows_gradient(&self, dy: &CpuBuffer<F>, rows: &Arc<Vec<u32>>, shape: RowsShape) -> Result<CpuBuffer<F>> {
+    fn gather_rows_gradient(&self, dy: &Buffer<F>, rows: &Numbers, shape: RowsShape) -> Result<Buffer<F>> {
         Ok(self.filled(shape.rows * shape.width, |out| sequences::gather_gradient(out, dy, rows, shape)))
     }
 
-    fn l2_normalize(&self, x: &CpuBuffer<F>, shape: RowsShape) -> Result<(CpuBuffer<F>, CpuBuffer<F>)> {
+    fn l2_normalize(&self, x: &Buffer<F>, shape: RowsShape) -> Result<(Buffer<F>, Buffer<F>)> {
         Ok(self.filled_pair([shape.rows * shape.width, shape.rows], |out, lengths| {
             normalize::l2(&self.workers, (out, lengths), x, shape);
         }))
@@ -319,34 +308,34 @@ impl<F: Real> Device for Cpu<F> {
 
     fn l2_normalize_gradient(
         &self,
-        dy: &CpuBuffer<F>,
-        (rows, lengths): (&CpuBuffer<F>, &CpuBuffer<F>),
+        dy: &Buffer<F>,
+        (rows, lengths): (&Buffer<F>, &Buffer<F>),
         shape: RowsShape,
-    ) -> Result<CpuBuffer<F>> {
+    ) -> Result<Buffer<F>> {
         let inputs = (&dy[..], &rows[..], &lengths[..]);
         Ok(self.filled(dy.len(), |out| normalize::l2_gradient(&self.workers, out, inputs, shape.width)))
     }
 
     fn similarity(
         &self,
-        a: &CpuBuffer<F>,
+        a: &Buffer<F>,
         bank: Slice<'_, Self>,
         temperature: Slice<'_, Self>,
         shape: LinearShape,
-    ) -> Result<CpuBuffer<F>> {
+    ) -> Result<Buffer<F>> {
         let inputs = (&a[..], bank.values(), temperature.values()[0]);
         Ok(self.filled(shape.rows * shape.outputs, |out| losses::similarity(&self.workers, out, inputs, shape)))
     }
 
     fn similarity_gradient(
         &self,
-        dy: &CpuBuffer<F>,
-        similarity: &CpuBuffer<F>,
+        dy: &Buffer<F>,
+        similarity: &Buffer<F>,
         bank: Slice<'_, Self>,
         temperature: Slice<'_, Self>,
         into: GradientSlice<'_, Self>,
         shape: LinearShape,
-    ) -> Result<CpuBuffer<F>> {
+    ) -> Result<Buffer<F>> {
         let inputs = (&dy[..], &similarity[..], bank.values(), temperature.values()[0]);
         let into = &mut into.flat.part(into.start, 1)[0];
         Ok(self.filled(shape.rows * shape.inputs, |out| {
@@ -356,11 +345,11 @@ impl<F: Real> Device for Cpu<F> {
 
     fn soft_targets(
         &self,
-        opinion: &CpuBuffer<F>,
-        scalars: &CpuBuffer<F>,
-        rows: &Arc<Vec<u32>>,
-        columns: &Arc<Vec<u32>>,
-    ) -> Result<CpuBuffer<F>> {
+        opinion: &Buffer<F>,
+        scalars: &Buffer<F>,
+        rows: &Numbers,
+        columns: &Numbers,
+    ) -> Result<Buffer<F>> {
         let alpha = scalars[scalars::ALPHA];
         Ok(self.filled(opinion.len(), |out| {
             losses::soft_targets(&self.workers, out, opinion, alpha, (rows, columns));
@@ -369,10 +358,10 @@ impl<F: Real> Device for Cpu<F> {
 
     fn soft_cross_entropy(
         &self,
-        logits: &CpuBuffer<F>,
-        targets: &CpuBuffer<F>,
+        logits: &Buffer<F>,
+        targets: &Buffer<F>,
         shape: RowsShape,
-    ) -> Result<(CpuBuffer<F>, CpuBuffer<F>)> {
+    ) -> Result<(Buffer<F>, Buffer<F>)> {
         Ok(self.filled_pair([1, 2 * shape.rows], |loss, saved| {
             loss[0] = losses::soft_cross_entropy(&self.workers, saved, (logits, targets), shape);
         }))
@@ -380,12 +369,12 @@ impl<F: Real> Device for Cpu<F> {
 
     fn soft_cross_entropy_gradient(
         &self,
-        logits: &CpuBuffer<F>,
-        targets: &CpuBuffer<F>,
-        saved: &CpuBuffer<F>,
+        logits: &Buffer<F>,
+        targets: &Buffer<F>,
+        saved: &Buffer<F>,
         shape: RowsShape,
         scale: f32,
-    ) -> Result<CpuBuffer<F>> {
+    ) -> Result<Buffer<F>> {
         let inputs = (&logits[..], &targets[..], &saved[..]);
         Ok(self.filled(logits.len(), |out| {
             losses::soft_cross_entropy_gradient(&self.workers, out, inputs, shape, F::from_f32(scale));
@@ -394,12 +383,12 @@ impl<F: Real> Device for Cpu<F> {
 
     fn cross_entropy(
         &self,
-        logits: &CpuBuffer<F>,
-        labels: &Arc<Vec<u32>>,
-        weights: &CpuBuffer<F>,
+        logits: &Buffer<F>,
+        labels: &Numbers,
+        weights: &Buffer<F>,
         smoothing: f32,
         shape: RowsShape,
-    ) -> Result<(CpuBuffer<F>, CpuBuffer<F>)> {
+    ) -> Result<(Buffer<F>, Buffer<F>)> {
         let right = Labels { labels, weights, smoothing: F::from_f32(smoothing) };
         Ok(self.filled_pair([1, shape.rows], |loss, saved| {
             loss[0] = losses::cross_entropy(&self.workers, saved, logits, &right, shape);
@@ -408,14 +397,14 @@ impl<F: Real> Device for Cpu<F> {
 
     fn cross_entropy_gradient(
         &self,
-        logits: &CpuBuffer<F>,
-        labels: &Arc<Vec<u32>>,
-        weights: &CpuBuffer<F>,
-        saved: &CpuBuffer<F>,
+        logits: &Buffer<F>,
+        labels: &Numbers,
+        weights: &Buffer<F>,
+        saved: &Buffer<F>,
         smoothing: f32,
         shape: RowsShape,
         scale: f32,
-    ) -> Result<CpuBuffer<F>> {
+    ) -> Result<Buffer<F>> {
         let right = Labels { labels, weights, smoothing: F::from_f32(smoothing) };
         Ok(self.filled(logits.len(), |out| {
             let scale = F::from_f32(scale);
@@ -425,19 +414,16 @@ impl<F: Real> Device for Cpu<F> {
 
     fn draw_negatives(
         &self,
-        similarity: &CpuBuffer<F>,
-        (rows, columns): (&Arc<Vec<u32>>, &Arc<Vec<u32>>),
-        seed: &Arc<Vec<u32>>,
+        similarity: &Buffer<F>,
+        (rows, columns): (&Numbers, &Numbers),
+        seed: &Numbers,
         shape: NegativesShape,
-    ) -> Result<Arc<Vec<u32>>> {
-        let drawn = losses::draw_negatives(&self.workers, similarity, (rows, columns), seed_of(seed), &shape);
-        drawn.map(Arc::new).map_err(|row| EngineError::Failed {
-            device: self.name(),
-            what: format!("no hard negative for row {row}: every candidate has its name"),
-        })
+    ) -> Result<Numbers> {
+        let drawn = losses::draw_negatives(&self.workers, similarity, (rows, columns), seed_of(seed), &shape)?;
+        Ok(Arc::new(drawn))
     }
 
-    fn squared_norm(&self, flat: &CpuFlat<F>) -> Result<CpuBuffer<F>> {
+    fn squared_norm(&self, flat: &Flat<F>) -> Result<Buffer<F>> {
         Ok(self.buffer(&[vectors::squared_norm(&self.workers, &flat.0)]))
     }
 
@@ -445,51 +431,31 @@ impl<F: Real> Device for Cpu<F> {
         &self,
         state: AdamWState<'_, Self>,
         constants: AdamW,
-        squared_norm: &CpuBuffer<F>,
-        scalars: &CpuBuffer<F>,
+        squared_norm: &Buffer<F>,
+        scalars: &Buffer<F>,
     ) -> Result<()> {
-        let scalar = |place: usize| scalars[place].to_f64();
-        let step = Step {
-            learning_rate: scalar(scalars::LEARNING_RATE),
-            corrections: [scalar(scalars::FIRST_CORRECTION), scalar(scalars::SECOND_CORRECTION)],
-            squared_norm: squared_norm[0].to_f64(),
-        };
+        let step = Step::new(squared_norm[0].to_f64(), |place| scalars[place].to_f64());
         let changed = [&mut state.weights.0[..], &mut state.first.0, &mut state.second.0];
         vectors::adamw(&self.workers, changed, &state.gradients.0, constants, &step);
         Ok(())
     }
 
-    fn moving_average(&self, average: &mut CpuFlat<F>, values: &CpuFlat<F>, scalars: &CpuBuffer<F>) -> Result<()> {
-        let momentum = scalars[scalars::MOMENTUM];
-        let rest = F::ONE - momentum;
-        self.workers.update(
-            &mut average.0,
-            &values.0,
-            #[inline(always)]
-            |average, value| average * momentum + value * rest,
-        );
+    fn moving_average(&self, average: &mut Flat<F>, values: &Flat<F>, scalars: &Buffer<F>) -> Result<()> {
+        vectors::moving_average(&self.workers, &mut average.0, &values.0, scalars[scalars::MOMENTUM]);
         Ok(())
     }
 
-    fn clamp(&self, flat: &mut CpuFlat<F>, at: usize, [lowest, highest]: [f32; 2]) -> Result<()> {
-        let (lowest, highest) = (F::from_f32(lowest), F::from_f32(highest));
-        let value = flat.0[at];
-        flat.0[at] = if value < lowest {
-            lowest
-        } else if value > highest {
-            highest
-        } else {
-            value
-        };
+    fn clamp(&self, flat: &mut Flat<F>, at: usize, [lowest, highest]: [f32; 2]) -> Result<()> {
+        vectors::clamp(&mut flat.0[at], F::from_f32(lowest), F::from_f32(highest));
         Ok(())
     }
 
-    fn write_flat(&self, flat: &mut CpuFlat<F>, start: usize, at: &Arc<Vec<u32>>, values: &CpuBuffer<F>) -> Result<()> {
+    fn write_flat(&self, flat: &mut Flat<F>, start: usize, at: &Numbers, values: &Buffer<F>) -> Result<()> {
         flat.part(start + at[0] as usize, values.len()).copy_from_slice(values);
         Ok(())
     }
 
-    fn scale_flat(&self, flat: &mut CpuFlat<F>, factor: f32) -> Result<()> {
+    fn scale_flat(&self, flat: &mut Flat<F>, factor: f32) -> Result<()> {
         let factor = F::from_f32(factor);
         flat.0.iter_mut().for_each(|value| *value *= factor);
         Ok(())
@@ -503,41 +469,26 @@ impl<F: Real> Device for Cpu<F> {
         self.ranks.as_ref().map_or(1, |ranks| ranks.world())
     }
 
-    fn all_reduce(&self, flat: &mut CpuFlat<F>) -> Result<()> {
-        let Some(ranks) = &self.ranks else { return Ok(()) };
-        let mut values = self.read_flat(flat)?;
-        ranks.all_reduce(&mut values)?;
-        *flat = self.flat(&values)?;
-        Ok(())
+    fn all_reduce(&self, flat: &mut Flat<F>) -> Result<()> {
+        self.ranks.as_ref().map_or(Ok(()), |ranks| sum_over(&**ranks, flat))
     }
 
-    fn all_gather(&self, buffer: &CpuBuffer<F>) -> Result<CpuBuffer<F>> {
+    fn all_gather(&self, buffer: &Buffer<F>) -> Result<Buffer<F>> {
         let Some(ranks) = &self.ranks else { return Ok(buffer.clone()) };
         self.upload(&ranks.all_gather(&self.download(buffer)?)?)
     }
 
-    fn all_gather_indices(&self, indices: &Arc<Vec<u32>>) -> Result<Arc<Vec<u32>>> {
+    fn all_gather_indices(&self, indices: &Numbers) -> Result<Numbers> {
         let Some(ranks) = &self.ranks else { return Ok(indices.clone()) };
         Ok(Arc::new(ranks.all_gather_u32(indices)?))
     }
 
-    fn reduce_scatter(&self, buffer: &CpuBuffer<F>) -> Result<CpuBuffer<F>> {
+    fn reduce_scatter(&self, buffer: &Buffer<F>) -> Result<Buffer<F>> {
         let Some(ranks) = &self.ranks else { return Ok(buffer.clone()) };
         self.upload(&ranks.reduce_scatter(&self.download(buffer)?)?)
     }
 
-    fn replay(&self, _key: u64, program: &mut dyn FnMut() -> Result<Vec<CpuBuffer<F>>>) -> Result<Vec<CpuBuffer<F>>> {
+    fn replay(&self, _key: u64, program: &mut dyn FnMut() -> Result<Vec<Buffer<F>>>) -> Result<Vec<Buffer<F>>> {
         program()
     }
-}
-
-fn inputs<'a, F: Real>(heads: &Heads<'a, Cpu<F>>) -> Inputs<'a, F> {
-    match heads {
-        Heads::Packed(values) => Inputs::Packed(values),
-        Heads::Split { q, k, v } => Inputs::Split([q, k, v]),
-    }
-}
-
-fn mask<'a, F: Real>(lengths: Option<&'a Arc<Vec<u32>>>, dropout: Option<&Dropout<'_, Cpu<F>>>) -> Mask<'a> {
-    Mask { lengths: lengths.map(|lengths| &lengths[..]), dropout: dropout.map(Dropout::scheme) }
 }

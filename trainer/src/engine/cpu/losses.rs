@@ -3,7 +3,7 @@
 use super::product::{Before, Matrix, product};
 use super::real::Real;
 use super::workers::{VALUES_PER_TASK, Workers, dot, largest, sum, vectorized};
-use crate::engine::{LinearShape, NegativesShape, RowsShape, draw};
+use crate::engine::{EngineError, LinearShape, NegativesShape, Result, RowsShape, draw};
 
 /// What keeps every column possible in a draw of negatives. Source: BLIP `models/blip_pretrain.py`, `weights_i2t`.
 const LEAST_WEIGHT: f64 = 1e-4;
@@ -199,14 +199,17 @@ pub fn cross_entropy_gradient<F: Real>(
     });
 }
 
-/// A column for each row, or the first row that has none.
+/// A column for each row.
+///
+/// # Errors
+/// Where a row has nothing to draw, since every candidate has its name.
 pub fn draw_negatives<F: Real>(
     workers: &Workers,
     similarity: &[F],
     (rows, columns): (&[u32], &[u32]),
     seed: u64,
     shape: &NegativesShape,
-) -> Result<Vec<u32>, usize> {
+) -> Result<Vec<u32>> {
     assert!(similarity.len() == shape.rows * shape.columns && rows.len() == shape.rows, "lengths");
     let candidates = &columns[..shape.candidates];
     let mut drawn = vec![None; shape.rows];
@@ -223,7 +226,14 @@ pub fn draw_negatives<F: Real>(
         *drawn = draw(weights.iter().map(|weight| weight.to_f32()), seed, sample, shape.direction);
     });
     let drawn = drawn.into_iter().enumerate();
-    drawn.map(|(row, column)| column.map(|column| column as u32).ok_or(row)).collect()
+    drawn.map(|(row, column)| column.map(|column| column as u32).ok_or_else(|| nothing_to_draw(row))).collect()
+}
+
+fn nothing_to_draw(row: usize) -> EngineError {
+    EngineError::Failed {
+        device: "cpu".to_owned(),
+        what: format!("no hard negative for row {row}: every candidate has its name"),
+    }
 }
 
 /// Rows of about as many values as one task takes: the first, their number, what they give.

@@ -127,9 +127,11 @@ mod tests {
         let place = first.as_ptr();
         let second = first.clone();
         drop(first);
-        assert_ne!(memory.take(100).as_ptr(), place, "still held");
+        let other = memory.take(100);
+        assert_ne!(other.as_ptr(), place, "still held");
         drop(second);
-        assert_eq!(memory.take(100).as_ptr(), place);
+        let again = memory.take(100);
+        assert_eq!(again.as_ptr(), place);
     }
 
     #[test]

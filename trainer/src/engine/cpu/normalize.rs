@@ -2,7 +2,7 @@
 
 use super::linear::add_row;
 use super::real::Real;
-use super::workers::{Workers, dot, sum, sum_pairs, vectorized};
+use super::workers::{Workers, dot, sum, sum_triples, vectorized};
 use crate::engine::RowsShape;
 
 /// Rows that one task takes.
@@ -51,12 +51,12 @@ pub fn layer_norm<F: Real>(
     });
 }
 
-/// Gradient of the input; those of gain and bias are added to `into`.
+/// Gradient of the input; those of gain and bias are added at two places.
 pub fn layer_norm_gradient<F: Real>(
     workers: &Workers,
     out: &mut [F],
     (dy, x, statistics, gain): (&[F], &[F], &[F], &[F]),
-    [into_gain, into_bias]: [&mut [F]; 2],
+    (into, starts): (&mut [F], [usize; 2]),
     width: usize,
 ) {
     assert!(out.len() == dy.len() && x.len() == dy.len() && gain.len() == width, "lengths");
@@ -78,8 +78,8 @@ pub fn layer_norm_gradient<F: Real>(
         );
     });
     for sums in sums.chunks_exact(2 * width) {
-        add_row(into_gain, &sums[..width]);
-        add_row(into_bias, &sums[width..]);
+        add_row(&mut into[starts[0]..][..width], &sums[..width]);
+        add_row(&mut into[starts[1]..][..width], &sums[width..]);
     }
 }
 
@@ -92,26 +92,21 @@ fn layer_norm_row_gradient<F: Real>(
     bias_sums: &mut [F],
 ) {
     let per_value = F::ONE / F::from_f64(dy.len() as f64);
-    for ((((out, dy), x), gain), (gain_sum, bias_sum)) in
-        out.iter_mut().zip(dy).zip(x).zip(gain).zip(gain_sums.iter_mut().zip(bias_sums))
-    {
-        *out = *dy * *gain;
-        *gain_sum = ((*x - mean) * scale).mul_add(*dy, *gain_sum);
-        *bias_sum += *dy;
-    }
-    let mean_g = sum(
-        out,
+    let g_sum = dot(dy, gain);
+    let along = sum_triples(
+        [dy, x, gain],
         #[inline(always)]
-        |g| g,
-    ) * per_value;
-    let g_along = sum_pairs(
-        out,
-        x,
-        #[inline(always)]
-        |sum, g, x| ((x - mean) * scale).mul_add(g, sum),
-    ) * per_value;
-    for (out, x) in out.iter_mut().zip(x) {
-        *out = (*out - mean_g - (*x - mean) * scale * g_along) * scale;
+        |sum, [dy, x, gain]| (dy * gain).mul_add(x - mean, sum),
+    );
+    let (mean_g, slope) = (g_sum * per_value, along * scale * scale * per_value);
+    let width = out.len();
+    let (dy, x, gain) = (&dy[..width], &x[..width], &gain[..width]);
+    let (gain_sums, bias_sums) = (&mut gain_sums[..width], &mut bias_sums[..width]);
+    for i in 0..width {
+        let distance = x[i] - mean;
+        out[i] = (dy[i].mul_add(gain[i], -mean_g) - distance * slope) * scale;
+        gain_sums[i] = (distance * scale).mul_add(dy[i], gain_sums[i]);
+        bias_sums[i] += dy[i];
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::real::Real;
 use super::workers::{VALUES_PER_TASK, Workers, dot, vectorized};
-use crate::engine::{AdamW, keeps};
+use crate::engine::{AdamW, keeps, scalars};
 
 /// Keeps the clip finite. Source: PyTorch `torch.nn.utils.clip_grad_norm_`.
 const NORM_EPSILON: f64 = 1e-6;
@@ -61,6 +61,17 @@ pub struct Step {
     pub squared_norm: f64,
 }
 
+impl Step {
+    /// From the places of [`scalars`].
+    pub fn new(squared_norm: f64, scalar: impl Fn(usize) -> f64) -> Self {
+        Self {
+            learning_rate: scalar(scalars::LEARNING_RATE),
+            corrections: [scalar(scalars::FIRST_CORRECTION), scalar(scalars::SECOND_CORRECTION)],
+            squared_norm,
+        }
+    }
+}
+
 /// One step for some parameters, in the order of PyTorch's `_single_tensor_adamw`: decay, moments, step.
 pub fn adamw<F: Real>(
     workers: &Workers,
@@ -96,4 +107,24 @@ pub fn adamw<F: Real>(
             },
         );
     });
+}
+
+/// `average = momentum average + (1 - momentum) values`.
+pub fn moving_average<F: Real>(workers: &Workers, average: &mut [F], values: &[F], momentum: F) {
+    let rest = F::ONE - momentum;
+    workers.update(
+        average,
+        values,
+        #[inline(always)]
+        |average, value| average * momentum + value * rest,
+    );
+}
+
+/// Puts a value between two others; what is not a number stays so.
+pub fn clamp<F: Real>(value: &mut F, lowest: F, highest: F) {
+    if *value < lowest {
+        *value = lowest;
+    } else if *value > highest {
+        *value = highest;
+    }
 }

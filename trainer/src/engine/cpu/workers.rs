@@ -131,19 +131,19 @@ fn fold<F: Real>(values: &[F], start: F, step: impl Fn(F, F) -> F, join: impl Fn
     joined(lanes, join)
 }
 
-/// Sum of a term of each pair of values.
+/// Inner product.
 #[inline(always)]
-pub fn sum_pairs<F: Real>(a: &[F], b: &[F], term: impl Fn(F, F, F) -> F) -> F {
+pub fn dot<F: Real>(a: &[F], b: &[F]) -> F {
     let mut lanes = [F::ZERO; LANES];
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
     for (a, b) in a_chunks.iter().zip(b_chunks) {
         for lane in 0..LANES {
-            lanes[lane] = term(lanes[lane], a[lane], b[lane]);
+            lanes[lane] = a[lane].mul_add(b[lane], lanes[lane]);
         }
     }
     for (lane, (a, b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *lane = term(*lane, *a, *b);
+        *lane = a.mul_add(*b, *lane);
     }
     joined(
         lanes,
@@ -152,14 +152,25 @@ pub fn sum_pairs<F: Real>(a: &[F], b: &[F], term: impl Fn(F, F, F) -> F) -> F {
     )
 }
 
-/// Inner product.
+/// Folds what stands at one place of three rows into a sum.
 #[inline(always)]
-pub fn dot<F: Real>(a: &[F], b: &[F]) -> F {
-    sum_pairs(
-        a,
-        b,
+pub fn sum_triples<F: Real>([a, b, c]: [&[F]; 3], step: impl Fn(F, [F; 3]) -> F) -> F {
+    let mut lanes = [F::ZERO; LANES];
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    let (c_chunks, c_rest) = c.as_chunks::<LANES>();
+    for ((a, b), c) in a_chunks.iter().zip(b_chunks).zip(c_chunks) {
+        for lane in 0..LANES {
+            lanes[lane] = step(lanes[lane], [a[lane], b[lane], c[lane]]);
+        }
+    }
+    for (lane, ((a, b), c)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest).zip(c_rest)) {
+        *lane = step(*lane, [*a, *b, *c]);
+    }
+    joined(
+        lanes,
         #[inline(always)]
-        |sum, a, b| a.mul_add(b, sum),
+        |a, b| a + b,
     )
 }
 
