@@ -9,7 +9,14 @@ const MAX_LINES: usize = 500;
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: &[&str] = &["utils", "util", "common", "helpers", "types", "manager", "misc"];
 /// Where `unsafe` may stand: files, and folders with a slash at the end.
-const UNSAFE: &[&str] = &["runtime/src/kernels/", "runtime/src/bundle.rs", "trainer/src/engine/cpu/product.rs"];
+const UNSAFE: &[&str] = &[
+    "runtime/src/kernels/",
+    "runtime/src/bundle.rs",
+    "trainer/src/engine/cpu/product.rs",
+    "trainer/src/engine/cuda.rs",
+    "trainer/src/engine/cuda/",
+    "trainer/tests/cuda/",
+];
 /// Where tract may be named.
 const TRACT: &[&str] = &["runtime/src/inference.rs", "runtime/src/inference/"];
 /// Where `anyhow` may be named: programs, not libraries.

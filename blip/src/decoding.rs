@@ -9,6 +9,9 @@ mod processors;
 mod greedy;
 mod beam;
 mod nucleus;
+mod searching;
+
+pub use searching::{Next, SearchError, Searching};
 
 /// Largest number of hypotheses that a beam search may follow.
 pub const MAX_BEAMS: usize = 64;
@@ -225,70 +228,29 @@ pub enum DecodingError<E: std::error::Error + 'static> {
 /// Wrong options, a prompt that is empty or too long, a model that fails or answers with something other than logits,
 /// and rules that forbid every token.
 pub fn decode<M: LanguageModel>(model: &mut M, search: &Search) -> Result<Vec<Decoded>, DecodingError<M::Error>> {
-    let options = search.options;
-    options.validate()?;
-    if search.prompt.is_empty() {
-        return Err(DecodingError::EmptyPrompt);
-    }
-    if search.prompt.len() >= options.max_length {
-        return Err(DecodingError::PromptTooLong { prompt: search.prompt.len(), max_length: options.max_length });
-    }
-    let most = match options.strategy {
-        Strategy::Greedy => 1,
-        Strategy::Beam { beams } => beams,
-        Strategy::Nucleus { .. } => MAX_CAPTIONS,
-    };
-    between("captions", search.captions, 1, most)?;
-    let mut rows = Rows { model, search, vocabulary: None };
-    match options.strategy {
-        Strategy::Greedy | Strategy::Beam { beams: 1 } => greedy::search(&mut rows),
-        Strategy::Beam { beams } => beam::search(&mut rows, beams),
-        Strategy::Nucleus { top_p, temperature, top_k } => {
-            nucleus::search(&mut rows, nucleus::Warp { top_p, temperature, top_k })
+    let mut searching = Searching::new(search).map_err(DecodingError::of_search)?;
+    let mut logits = model.start(search.prompt);
+    loop {
+        let length = searching.length();
+        let answer = logits.map_err(|source| DecodingError::Model { length, source })?;
+        match searching.advance(&answer).map_err(DecodingError::of_search)? {
+            Next::Rows(rows) => logits = model.step(&rows),
+            Next::Done(found) => return Ok(found),
         }
     }
 }
 
-/// The model, with its answers checked.
-struct Rows<'a, M> {
-    model: &'a mut M,
-    search: &'a Search<'a>,
-    vocabulary: Option<usize>,
-}
-
-impl<M: LanguageModel> Rows<'_, M> {
-    /// Logits after the prompt: one row.
-    fn start(&mut self) -> Result<Vec<Vec<f64>>, DecodingError<M::Error>> {
-        let length = self.search.prompt.len();
-        let logits = self.model.start(self.search.prompt);
-        self.check(logits, 1, length)
-    }
-
-    /// Logits of the next rows; `length` is that of every row with its new token.
-    fn step(&mut self, rows: &[(usize, u32)], length: usize) -> Result<Vec<Vec<f64>>, DecodingError<M::Error>> {
-        let logits = self.model.step(rows);
-        self.check(logits, rows.len(), length)
-    }
-
-    fn check(
-        &mut self,
-        logits: Result<Vec<f32>, M::Error>,
-        rows: usize,
-        length: usize,
-    ) -> Result<Vec<Vec<f64>>, DecodingError<M::Error>> {
-        let logits = logits.map_err(|source| DecodingError::Model { length, source })?;
-        let found = logits.len();
-        let width = *self.vocabulary.get_or_insert(found / rows);
-        let least = width.max((self.search.end as usize).saturating_add(1));
-        if width < least || width.checked_mul(rows) != Some(found) {
-            return Err(DecodingError::LogitsShape { found, rows, least });
+impl<E: std::error::Error + 'static> DecodingError<E> {
+    fn of_search(error: SearchError) -> DecodingError<E> {
+        match error {
+            DecodingError::Options(error) => DecodingError::Options(error),
+            DecodingError::EmptyPrompt => DecodingError::EmptyPrompt,
+            DecodingError::PromptTooLong { prompt, max_length } => DecodingError::PromptTooLong { prompt, max_length },
+            DecodingError::Model { source, .. } => match source {},
+            DecodingError::LogitsShape { found, rows, least } => DecodingError::LogitsShape { found, rows, least },
+            DecodingError::NotFinite { length } => DecodingError::NotFinite { length },
+            DecodingError::NoToken { length } => DecodingError::NoToken { length },
         }
-        let largest = |row: &[f32]| row.iter().fold(f32::NEG_INFINITY, |most, &logit| most.max(logit));
-        let broken = |row: &[f32]| row.iter().any(|logit| logit.is_nan()) || !largest(row).is_finite();
-        if logits.chunks_exact(width).any(broken) {
-            return Err(DecodingError::NotFinite { length });
-        }
-        Ok(logits.chunks_exact(width).map(|row| row.iter().map(|&logit| f64::from(logit)).collect()).collect())
     }
 }
 
@@ -321,10 +283,15 @@ impl Hypothesis {
 
 /// Natural logarithm of the softmax. The largest logit is finite.
 fn log_softmax(logits: &[f64]) -> Vec<f64> {
+    let normalizer = log_total(logits);
+    logits.iter().map(|logit| logit - normalizer).collect()
+}
+
+/// Natural logarithm of the sum of exponentials. The largest logit is finite.
+fn log_total(logits: &[f64]) -> f64 {
     let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let total: f64 = logits.iter().map(|logit| libm::exp(logit - most)).sum();
-    let normalizer = most + libm::log(total);
-    logits.iter().map(|logit| logit - normalizer).collect()
+    most + libm::log(total)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 #![no_main]
 
 use blip::pixels::{Normalization, preprocess};
-use edgeblip::picture::{PictureLimits, decode_within};
+use picture::{PictureLimits, decode_within};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: PictureLimits = PictureLimits { file_bytes: 1 << 20, pixels: 1 << 18, decoder_bytes: 4 << 20 };

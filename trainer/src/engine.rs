@@ -116,6 +116,19 @@ impl TokensShape {
     }
 }
 
+/// Rows of tokens that grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AppendShape {
+    /// Rows of the result.
+    pub rows: usize,
+    /// Tokens that each row has.
+    pub before: usize,
+    /// Tokens that each row gets.
+    pub added: usize,
+    /// Values in a token.
+    pub width: usize,
+}
+
 /// Which keys a query may read, besides those within its sequence's length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
@@ -302,6 +315,11 @@ pub trait Device: Clone + Sized + 'static {
     fn flat(&self, values: &[f32]) -> Result<Self::Flat>;
     /// A long vector to the host.
     fn read_flat(&self, flat: &Self::Flat) -> Result<Vec<f32>>;
+    /// Part of a long vector to the host.
+    fn read_slice(&self, slice: Slice<'_, Self>) -> Result<Vec<f32>> {
+        let mut all = self.read_flat(slice.flat)?;
+        Ok(all.drain(slice.start..slice.start + slice.length).collect())
+    }
     /// Zero everywhere.
     fn clear(&self, flat: &mut Self::Flat) -> Result<()>;
     /// Whole numbers one list after the other.
@@ -319,6 +337,16 @@ pub trait Device: Clone + Sized + 'static {
         bias: Option<Slice<'_, Self>>,
         shape: LinearShape,
     ) -> Result<Self::Buffer>;
+    /// [`Device::linear`] where the result is logits: 32-bit on every device.
+    fn linear_logits(
+        &self,
+        x: &Self::Buffer,
+        weight: Slice<'_, Self>,
+        bias: Option<Slice<'_, Self>>,
+        shape: LinearShape,
+    ) -> Result<Self::Buffer> {
+        self.linear(x, weight, bias, shape)
+    }
     /// GELU (erf) of [`Device::linear`]; also what went into the GELU.
     fn linear_gelu(
         &self,
@@ -454,6 +482,16 @@ pub trait Device: Clone + Sized + 'static {
     /// Its gradient: row `rows[i]` of `shape.rows` gets the sum of the rows that were read from it, in their order.
     fn gather_rows_gradient(&self, dy: &Self::Buffer, rows: &Self::Indices, shape: RowsShape) -> Result<Self::Buffer>;
 
+    /// Rows with tokens added: result row `i` is row `rows[i]` of `tokens`, `[any, before, width]`, and after it row `i` of
+    /// `more`, `[rows, added, width]`. The result is `[rows, before + added, width]`.
+    fn append_tokens(
+        &self,
+        tokens: &Self::Buffer,
+        more: &Self::Buffer,
+        rows: &Self::Indices,
+        shape: AppendShape,
+    ) -> Result<Self::Buffer>;
+
     // Similarities and losses. Logits, similarities and losses are 32-bit on every device.
 
     /// Rows over their length; also the lengths. Source: `torch.nn.functional.normalize`, epsilon 1e-12.
@@ -555,7 +593,8 @@ pub trait Device: Clone + Sized + 'static {
         squared_norm: &Self::Buffer,
         scalars: &Self::Buffer,
     ) -> Result<()>;
-    /// `average = momentum * average + (1 - momentum) * values`, momentum read from `scalars`.
+    /// `average = momentum * average + (1 - momentum) * values`, momentum read from `scalars`. Where there are more values
+    /// than averages, the first ones count.
     fn moving_average(&self, average: &mut Self::Flat, values: &Self::Flat, scalars: &Self::Buffer) -> Result<()>;
     /// Puts one value into its range.
     fn clamp(&self, flat: &mut Self::Flat, at: usize, range: [f32; 2]) -> Result<()>;

@@ -3,7 +3,6 @@
 //!
 //! Modules stand in the order in which the data meets them, and a module uses only those above it.
 
-pub mod settings;
 pub mod scenes;
 pub mod dataset;
 pub mod augmentation;
@@ -20,6 +19,7 @@ pub mod metrics;
 pub mod journal;
 pub mod report;
 pub mod snapshot;
+pub mod settings;
 pub mod train;
 pub mod evaluation;
 pub mod capfilt;

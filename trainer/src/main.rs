@@ -1,3 +1,7 @@
 //! `edgeblip-trainer`: the host's half of the loop.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

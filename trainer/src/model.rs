@@ -9,7 +9,7 @@ mod vision;
 mod text;
 
 pub use layout::{Entry, Initial, Layout, initial_values};
-pub use text::{Embeddings, LanguageHead, Memory, TextLayer, TextStack, Texts};
+pub use text::{Cache, Continued, Embeddings, LanguageHead, Memory, TextLayer, TextStack, Texts};
 pub use vision::{Vision, VisionLayer};
 
 use blip::config::{Config, Role};

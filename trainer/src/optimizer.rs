@@ -1,1 +1,156 @@
-//! AdamW, schedules and the moving average of the weights.
+//! AdamW, learning rates over time, and what is kept between steps.
+
+use crate::engine::{AdamW, AdamWState, Device, Result, scalars};
+
+/// How the learning rate falls.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decay {
+    /// Times a factor with every epoch, but not below the least. Source: BLIP `utils.py`, `step_lr_schedule`.
+    EpochSteps,
+    /// Half a cosine, in steps of an epoch. Source: BLIP `utils.py`, `cosine_lr_schedule`.
+    EpochCosine,
+    /// Half a cosine, step by step.
+    Cosine,
+    /// Not at all.
+    Constant,
+}
+
+/// The learning rate over time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Schedule {
+    /// Highest rate.
+    pub rate: f32,
+    /// Least rate.
+    pub least: f32,
+    /// Where the warm-up starts.
+    pub warm_up_from: f32,
+    /// Steps of the warm-up; it lasts through the first epoch at most.
+    pub warm_up_steps: u64,
+    /// How the rate falls afterwards.
+    pub decay: Decay,
+    /// Factor of [`Decay::EpochSteps`].
+    pub factor: f32,
+    /// Epochs of the whole run.
+    pub epochs: u64,
+    /// Steps of an epoch.
+    pub steps_an_epoch: u64,
+}
+
+impl Schedule {
+    /// The rate of a step, counted from zero.
+    ///
+    /// Source: BLIP `utils.py`, `warmup_lr_schedule`, which holds in the first epoch, and the decays named at [`Decay`].
+    pub fn at(&self, step: u64) -> f32 {
+        let steps_an_epoch = self.steps_an_epoch.max(1);
+        let epoch = step / steps_an_epoch;
+        if epoch == 0 && self.warm_up_steps > 0 {
+            let share = step as f32 / self.warm_up_steps as f32;
+            let warming = self.warm_up_from + (self.rate - self.warm_up_from) * share;
+            if step < self.warm_up_steps {
+                return warming.min(self.rate);
+            }
+        }
+        let cosine = |share: f64| {
+            let height = 0.5 * (1.0 + (std::f64::consts::PI * share.min(1.0)).cos());
+            (self.rate - self.least) * height as f32 + self.least
+        };
+        match self.decay {
+            Decay::EpochSteps => self.least.max(self.rate * self.factor.powi(epoch.min(i32::MAX as u64) as i32)),
+            Decay::EpochCosine => cosine(epoch as f64 / self.epochs.max(1) as f64),
+            Decay::Cosine => cosine(step as f64 / (self.epochs * steps_an_epoch).max(1) as f64),
+            Decay::Constant => self.rate,
+        }
+    }
+}
+
+/// Gradients and moments of all parameters.
+pub struct Optimizer<D: Device> {
+    /// What the backward pass adds to.
+    pub gradients: D::Flat,
+    /// First moments.
+    pub first: D::Flat,
+    /// Second moments.
+    pub second: D::Flat,
+    constants: AdamW,
+}
+
+impl<D: Device> Optimizer<D> {
+    /// An optimizer with these moments.
+    ///
+    /// # Errors
+    /// As the device.
+    pub fn new(device: &D, constants: AdamW, [first, second]: [&[f32]; 2]) -> Result<Optimizer<D>> {
+        Ok(Optimizer {
+            gradients: device.flat(&vec![0.0; first.len()])?,
+            first: device.flat(first)?,
+            second: device.flat(second)?,
+            constants,
+        })
+    }
+
+    /// Changes the parameters by the gradients; gives the gradients' squared norm. With several ranks, gradients are
+    /// averaged first.
+    ///
+    /// # Errors
+    /// As the device.
+    pub fn step(&mut self, device: &D, weights: &mut D::Flat, scalars: &D::Buffer) -> Result<D::Buffer> {
+        if device.world() > 1 {
+            device.all_reduce(&mut self.gradients)?;
+            device.scale_flat(&mut self.gradients, 1.0 / device.world() as f32)?;
+        }
+        let norm = device.squared_norm(&self.gradients)?;
+        let Optimizer { gradients, first, second, constants } = self;
+        device.adamw(AdamWState { weights, gradients, first, second }, *constants, &norm, scalars)?;
+        Ok(norm)
+    }
+
+    /// The values that a step reads from its scalars; `step` counts from zero.
+    pub fn scalars(&self, rate: f32, step: u64) -> [f32; scalars::COUNT] {
+        let correction = |beta: f32| (1.0 - f64::from(beta).powf((step + 1) as f64)) as f32;
+        let mut values = [0.0; scalars::COUNT];
+        values[scalars::LEARNING_RATE] = rate;
+        values[scalars::FIRST_CORRECTION] = correction(self.constants.beta1);
+        values[scalars::SECOND_CORRECTION] = correction(self.constants.beta2);
+        values
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRETRAINING: Schedule = Schedule {
+        rate: 3e-4,
+        least: 1e-6,
+        warm_up_from: 1e-6,
+        warm_up_steps: 3000,
+        decay: Decay::EpochSteps,
+        factor: 0.9,
+        epochs: 20,
+        steps_an_epoch: 5000,
+    };
+
+    #[test]
+    fn warm_up_is_a_line_and_ends_at_the_rate() {
+        assert_eq!(PRETRAINING.at(0), 1e-6);
+        assert!((PRETRAINING.at(1500) - 1.505e-4).abs() < 1e-9);
+        assert_eq!(PRETRAINING.at(3000), 3e-4);
+        assert_eq!(PRETRAINING.at(4999), 3e-4);
+    }
+
+    #[test]
+    fn an_epoch_lowers_the_rate_by_its_factor_down_to_the_least() {
+        assert!((PRETRAINING.at(5000) - 2.7e-4).abs() < 1e-9);
+        assert!((PRETRAINING.at(10_000) - 2.43e-4).abs() < 1e-9);
+        assert_eq!(PRETRAINING.at(5000 * 10_000), 1e-6);
+    }
+
+    #[test]
+    fn a_cosine_ends_at_the_least() {
+        let schedule = Schedule { decay: Decay::Cosine, warm_up_steps: 0, ..PRETRAINING };
+        assert_eq!(schedule.at(0), 3e-4);
+        assert!((schedule.at(50_000) - 1.505e-4).abs() < 1e-8);
+        assert!((schedule.at(100_000) - 1e-6).abs() < 1e-9);
+    }
+}

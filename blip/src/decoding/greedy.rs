@@ -3,25 +3,31 @@
 //! Source: transformers 5.23 `GenerationMixin._sample` with `do_sample=False`.
 
 use super::processors::process;
-use super::{Decoded, DecodingError, Hypothesis, LanguageModel, Rows, log_softmax};
+use super::{DecodingError, Hypothesis, Next, Search, SearchError, log_total};
 
-pub(super) fn search<M: LanguageModel>(rows: &mut Rows<M>) -> Result<Vec<Decoded>, DecodingError<M::Error>> {
-    let search = rows.search;
-    let mut caption = Hypothesis::new(search.prompt);
-    let mut logits = rows.start()?;
-    loop {
-        let length = caption.tokens.len();
+pub(super) struct State {
+    caption: Hypothesis,
+}
+
+impl State {
+    pub(super) fn new(search: &Search) -> State {
+        State { caption: Hypothesis::new(search.prompt) }
+    }
+
+    pub(super) fn advance(&mut self, search: &Search, mut logits: Vec<Vec<f64>>) -> Result<Next, SearchError> {
+        let caption = &mut self.caption;
         let row = &mut logits[0];
-        let log_probs = log_softmax(row);
+        let length = caption.tokens.len();
+        let (normalizer, unprocessed) = (log_total(row), row.clone());
         process(row, &caption.tokens, search.options, search.end);
         let token = likeliest(row).ok_or(DecodingError::NoToken { length })?;
-        caption.log_prob += log_probs[token];
+        caption.log_prob += unprocessed[token] - normalizer;
         caption.tokens.push(token as u32);
         if token as u32 == search.end || caption.tokens.len() >= search.options.max_length {
             let score = caption.log_prob;
-            return Ok(vec![caption.decoded(score)]);
+            return Ok(Next::Done(vec![caption.clone().decoded(score)]));
         }
-        logits = rows.step(&[(0, token as u32)], caption.tokens.len())?;
+        Ok(Next::Rows(vec![(0, token as u32)]))
     }
 }
 

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::processors::process;
-use super::{Decoded, DecodingError, DecodingOptions, Hypothesis, LanguageModel, Rows, log_softmax};
+use super::{DecodingError, DecodingOptions, Hypothesis, Next, Search, SearchError, log_total};
 
 /// What bends the distribution before a token is drawn; the fields are those of [`super::Strategy::Nucleus`].
 #[derive(Clone, Copy)]
@@ -24,51 +24,54 @@ struct Sample {
     random: ChaCha20Rng,
 }
 
-pub(super) fn search<M: LanguageModel>(
-    rows: &mut Rows<M>,
+pub(super) struct State {
     warp: Warp,
-) -> Result<Vec<Decoded>, DecodingError<M::Error>> {
-    let search = rows.search;
-    let stream = |caption: usize| {
-        let mut random = ChaCha20Rng::seed_from_u64(search.seed);
-        random.set_stream(caption as u64);
-        Sample { caption, hypothesis: Hypothesis::new(search.prompt), random }
-    };
-    let mut open: Vec<Sample> = (0..search.captions).map(stream).collect();
-    let mut ended = Vec::with_capacity(search.captions);
-    let mut logits = rows.start()?;
-    let mut length = search.prompt.len();
-    while !open.is_empty() {
+    open: Vec<Sample>,
+    ended: Vec<(usize, Hypothesis)>,
+    length: usize,
+}
+
+impl State {
+    pub(super) fn new(search: &Search, warp: Warp) -> State {
+        let stream = |caption: usize| {
+            let mut random = ChaCha20Rng::seed_from_u64(search.seed);
+            random.set_stream(caption as u64);
+            Sample { caption, hypothesis: Hypothesis::new(search.prompt), random }
+        };
+        let open = (0..search.captions).map(stream).collect();
+        State { warp, open, ended: Vec::with_capacity(search.captions), length: search.prompt.len() }
+    }
+
+    pub(super) fn advance(&mut self, search: &Search, logits: &[Vec<f64>]) -> Result<Next, SearchError> {
+        let (options, length) = (search.options, self.length);
         let is_first = length == search.prompt.len();
-        let mut next = Vec::with_capacity(open.len());
-        let mut still_open = Vec::with_capacity(open.len());
-        for (index, mut sample) in open.into_iter().enumerate() {
+        let mut next = Vec::with_capacity(self.open.len());
+        let mut still_open = Vec::with_capacity(self.open.len());
+        for (index, mut sample) in std::mem::take(&mut self.open).into_iter().enumerate() {
             let row = if is_first { 0 } else { index };
-            let weights = distribution(&logits[row], &sample.hypothesis.tokens, search.options, (search.end, warp));
+            let weights = distribution(&logits[row], &sample.hypothesis.tokens, options, (search.end, self.warp));
             let token = draw(&weights, &mut sample.random).ok_or(DecodingError::NoToken { length })?;
-            sample.hypothesis.log_prob += log_softmax(&logits[row])[token];
+            sample.hypothesis.log_prob += logits[row][token] - log_total(&logits[row]);
             sample.hypothesis.tokens.push(token as u32);
-            if token as u32 == search.end || length + 1 >= search.options.max_length {
-                ended.push((sample.caption, sample.hypothesis));
+            if token as u32 == search.end || length + 1 >= options.max_length {
+                self.ended.push((sample.caption, sample.hypothesis));
             } else {
                 next.push((row, token as u32));
                 still_open.push(sample);
             }
         }
-        open = still_open;
-        length += 1;
-        if !open.is_empty() {
-            logits = rows.step(&next, length)?;
+        self.open = still_open;
+        self.length += 1;
+        if !self.open.is_empty() {
+            return Ok(Next::Rows(next));
         }
-    }
-    ended.sort_by_key(|(caption, _)| *caption);
-    Ok(ended
-        .into_iter()
-        .map(|(_, hypothesis)| {
+        self.ended.sort_by_key(|(caption, _)| *caption);
+        let done = std::mem::take(&mut self.ended).into_iter().map(|(_, hypothesis)| {
             let score = hypothesis.log_prob;
             hypothesis.decoded(score)
-        })
-        .collect())
+        });
+        Ok(Next::Done(done.collect()))
+    }
 }
 
 /// Weights to draw by, one for each token, the largest 1; all 0 where every token is forbidden.

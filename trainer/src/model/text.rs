@@ -1,5 +1,9 @@
 //! The text stacks: BERT with cross-attention, as encoder or as decoder.
 
+mod decoding;
+
+pub use decoding::{Cache, Continued};
+
 use blip::config::TextConfig;
 
 use super::{

@@ -8,7 +8,7 @@ use super::real::Real;
 use super::vectors::{self, Step};
 use super::{Cpu, CpuBuffer as Buffer, CpuFlat as Flat, linear, normalize, seed_of, sequences, sum_over};
 use crate::engine::{
-    AdamW, AdamWState, AttentionShape, Device, Dropout, GradientSlice, Heads, HeadsGradient, LinearShape,
+    AdamW, AdamWState, AppendShape, AttentionShape, Device, Dropout, GradientSlice, Heads, HeadsGradient, LinearShape,
     NegativesShape, PatchesShape, Result, RowsShape, Slice, TokensShape, scalars,
 };
 
@@ -300,6 +300,17 @@ impl<F: Real> Device for Cpu<F> {
         Ok(self.filled(shape.rows * shape.width, |out| sequences::gather_gradient(out, dy, rows, shape)))
     }
 
+    fn append_tokens(
+        &self,
+        tokens: &Buffer<F>,
+        more: &Buffer<F>,
+        rows: &Arc<Vec<u32>>,
+        shape: AppendShape,
+    ) -> Result<Buffer<F>> {
+        let length = shape.rows * (shape.before + shape.added) * shape.width;
+        Ok(self.filled(length, |out| sequences::append(out, (tokens, more), rows, shape)))
+    }
+
     fn l2_normalize(&self, x: &Buffer<F>, shape: RowsShape) -> Result<(Buffer<F>, Buffer<F>)> {
         Ok(self.filled_pair([shape.rows * shape.width, shape.rows], |out, lengths| {
             normalize::l2(&self.workers, (out, lengths), x, shape);
@@ -441,7 +452,8 @@ impl<F: Real> Device for Cpu<F> {
     }
 
     fn moving_average(&self, average: &mut Flat<F>, values: &Flat<F>, scalars: &Buffer<F>) -> Result<()> {
-        vectors::moving_average(&self.workers, &mut average.0, &values.0, scalars[scalars::MOMENTUM]);
+        let first = &values.0[..average.0.len()];
+        vectors::moving_average(&self.workers, &mut average.0, first, scalars[scalars::MOMENTUM]);
         Ok(())
     }
 

@@ -20,8 +20,7 @@ pub fn forward<F: Real>(
 ) {
     let weight = Matrix::new(weight, [shape.outputs, shape.inputs], shape.inputs).transposed();
     each_rows(workers, out, x, [shape.outputs, shape.inputs], |_, out, x, rows| {
-        let x = Matrix::new(x, [rows, shape.inputs], shape.inputs);
-        product((out, shape.outputs), x, weight, F::ONE, Before::Overwritten);
+        rows_product(out, x, weight, [rows, shape.inputs, shape.outputs]);
         if let Some(bias) = bias {
             add_to_rows(out, bias);
         }
@@ -40,10 +39,27 @@ pub fn forward_gelu<F: Real>(
     let size = ROWS_PER_TASK * shape.outputs.max(1);
     let outs = out.chunks_mut(size).zip(before.chunks_mut(size));
     workers.each(outs.zip(x.chunks(ROWS_PER_TASK * shape.inputs.max(1))), |_, ((out, before), x)| {
-        let x = Matrix::new(x, [out.len() / shape.outputs, shape.inputs], shape.inputs);
-        product((before, shape.outputs), x, weight, F::ONE, Before::Overwritten);
+        rows_product(before, x, weight, [out.len() / shape.outputs, shape.inputs, shape.outputs]);
         bias_and_gelu(out, before, bias);
     });
+}
+
+/// Largest product, in values, that `gemm` computes in another order of sums than larger ones, as it does that of one row.
+const SMALL_PRODUCT: usize = 256;
+
+/// `x wᵀ` of which no row depends on how many rows there are: few rows get empty ones for company.
+fn rows_product<F: Real>(out: &mut [F], x: &[F], weight: Matrix<'_, F>, [rows, inputs, outputs]: [usize; 3]) {
+    let least = (SMALL_PRODUCT / outputs.max(1) + 1).max(2);
+    if rows >= least || rows == 0 {
+        let x = Matrix::new(x, [rows, inputs], inputs);
+        return product((out, outputs), x, weight, F::ONE, Before::Overwritten);
+    }
+    let mut filled = vec![F::ZERO; least * inputs];
+    filled[..x.len()].copy_from_slice(x);
+    let mut results = vec![F::ZERO; least * outputs];
+    let x = Matrix::new(&filled, [least, inputs], inputs);
+    product((&mut results, outputs), x, weight, F::ONE, Before::Overwritten);
+    out.copy_from_slice(&results[..out.len()]);
 }
 
 /// `dy w`.

@@ -3,7 +3,7 @@
 use super::linear::add_row;
 use super::real::Real;
 use super::workers::{Workers, vectorized};
-use crate::engine::{PatchesShape, RowsShape, TokensShape};
+use crate::engine::{AppendShape, PatchesShape, RowsShape, TokensShape};
 
 /// Word plus position.
 pub fn embedding<F: Real>(
@@ -122,4 +122,15 @@ pub fn gather_gradient<F: Real>(out: &mut [F], dy: &[F], rows: &[u32], shape: Ro
             }
         },
     );
+}
+
+/// Row `rows[i]` of `tokens`, then row `i` of `more`.
+pub fn append<T: Copy>(out: &mut [T], (tokens, more): (&[T], &[T]), rows: &[u32], shape: AppendShape) {
+    let [before, added] = [shape.before * shape.width, shape.added * shape.width];
+    assert!(rows.len() == shape.rows && more.len() == shape.rows * added, "a row for each place");
+    for ((out, more), row) in out.chunks_exact_mut(before + added).zip(more.chunks_exact(added)).zip(rows) {
+        let (old, new) = out.split_at_mut(before);
+        old.copy_from_slice(&tokens[*row as usize * before..][..before]);
+        new.copy_from_slice(more);
+    }
 }

@@ -1,0 +1,60 @@
+//! The command line: one file a command, thin over the library.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use terminal::explained;
+
+mod scenes;
+mod train;
+
+/// Trains BLIP from pairs, filters and re-captions them, and measures.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a model that captions and matches, from pairs
+    Pretrain(train::Train),
+    /// Train a model further, for one thing
+    #[command(subcommand)]
+    Finetune(Finetune),
+    /// Make composed pictures with known captions, to learn from and to measure on
+    Scenes(scenes::Make),
+}
+
+#[derive(Subcommand)]
+enum Finetune {
+    /// To write captions
+    Captioner(train::Train),
+    /// To say whether a text matches a picture
+    Matcher(train::Train),
+    /// To answer questions about pictures
+    Answerer(train::Train),
+}
+
+pub fn run() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("edgeblip-trainer: {}", explained(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<()> {
+    use edgeblip_trainer::settings::Task;
+    match command {
+        Command::Pretrain(train) => train.run(Task::Pretrain),
+        Command::Finetune(Finetune::Captioner(train)) => train.run(Task::Captioner),
+        Command::Finetune(Finetune::Matcher(train)) => train.run(Task::Matcher),
+        Command::Finetune(Finetune::Answerer(train)) => train.run(Task::Answerer),
+        Command::Scenes(scenes) => scenes.run(),
+    }
+}
