@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytemuck::Pod;
 
 use super::frame::{Call, Header, Kind, MAX_PART_BYTES, Operation};
-use super::link::{self, Link, Lost, Writer};
+use super::link::{self, Link, Writer};
 use super::{Limits, Place, RanksError, meeting};
 
 /// Longest message of [`Group::broadcast_bytes`].
@@ -95,17 +95,16 @@ impl Group {
     }
 
     fn of(place: &Place, streams: Vec<std::net::TcpStream>, limits: Limits) -> Result<Group> {
-        let lost = Lost::nobody();
         let first = usize::from(place.rank == 0);
         let links = streams.into_iter().zip(first..).map(|(stream, rank)| {
             let failed = |error| RanksError::Gone { rank, during: format!("at the start: {error}") };
-            Link::new(rank, stream, limits, lost.clone()).map_err(failed)
+            Link::new(rank, stream, limits).map_err(failed)
         });
         let links = links.collect::<Result<Vec<_>>>()?;
         let writers: Vec<_> = links.iter().map(Link::writer).collect();
         let pulse = (!writers.is_empty()).then(|| {
             let (stop, stopped) = channel();
-            (stop, std::thread::spawn(move || beat(&writers, &lost, link::interval(&limits), &stopped)))
+            (stop, std::thread::spawn(move || beat(&writers, link::interval(&limits), &stopped)))
         });
         let star = Star { rank: place.rank, links, number: 0, over: None };
         Ok(Group { rank: place.rank, world: place.world, star: Mutex::new(star), pulse })
@@ -232,7 +231,7 @@ impl Group {
         &self,
         operation: Operation,
         bytes: u64,
-        exchange: impl FnOnce(&mut Star, &Call) -> Result<()>,
+        exchange: impl FnOnce(&Star, &Call) -> Result<()>,
     ) -> Result<()> {
         if self.world == 1 {
             return Ok(());
@@ -243,12 +242,8 @@ impl Group {
         }
         let call = Call { operation, number: star.number, bytes };
         star.number += 1;
-        let done = star.agree(call).and_then(|call| exchange(&mut star, &call));
-        done.map_err(|error| {
-            let error = star.explained(error, &call);
-            star.end(&error);
-            error
-        })
+        let done = star.agree(call).and_then(|call| exchange(&star, &call));
+        done.inspect_err(|error| star.end(error))
     }
 
     fn lock(&self) -> MutexGuard<'_, Star> {
@@ -268,11 +263,11 @@ impl Drop for Group {
 
 impl Star {
     /// Waits until all ranks are at this operation; the call as rank 0 has it.
-    fn agree(&mut self, call: Call) -> Result<Call> {
+    fn agree(&self, call: Call) -> Result<Call> {
         if self.rank > 0 {
-            let link = &mut self.links[0];
+            let link = &self.links[0];
             link.send(Header { kind: Kind::Call, call }, &[], &call)?;
-            let header = link.header(&call)?;
+            let header = link.header(&call, || Ok(()))?;
             let told = Call { bytes: call.bytes, ..header.call };
             let expected = if call.operation == Operation::Broadcast { told } else { header.call };
             return match header.kind == Kind::Go && expected == call {
@@ -281,23 +276,24 @@ impl Star {
             };
         }
         let expected = Call { bytes: if call.operation == Operation::Broadcast { 0 } else { call.bytes }, ..call };
-        for link in &mut self.links {
-            let header = link.header(&call)?;
+        for (place, link) in self.links.iter().enumerate() {
+            let others = || self.links.iter().enumerate().filter(|(other, _)| *other != place);
+            let header = link.header(&call, || others().try_for_each(|(_, other)| other.still_there(&call)))?;
             if header != (Header { kind: Kind::Call, call: expected }) {
                 return Err(out_of_step(link.rank(), header.call, (0, call)));
             }
         }
-        for link in &mut self.links {
+        for link in &self.links {
             link.send(Header { kind: Kind::Go, call }, &[], &call)?;
         }
         Ok(call)
     }
 
     /// Rank 0 gets all ranks' values, `length` each, into their places.
-    fn collect<T: Pod>(&mut self, all: &mut [T], length: usize, call: &Call) -> Result<()> {
+    fn collect<T: Pod>(&self, all: &mut [T], length: usize, call: &Call) -> Result<()> {
         let own = self.rank * length;
         for part in parts::<T>(0..length) {
-            for link in &mut self.links {
+            for link in &self.links {
                 let from = |rank: usize| rank * length + part.start..rank * length + part.end;
                 match self.rank {
                     0 => link.part(bytemuck::cast_slice_mut(&mut all[from(link.rank())]), call)?,
@@ -309,10 +305,10 @@ impl Star {
     }
 
     /// Rank 0 adds all other ranks' values to its own, in rank order.
-    fn sum(&mut self, values: &mut [f32], call: &Call) -> Result<()> {
+    fn sum(&self, values: &mut [f32], call: &Call) -> Result<()> {
         let mut theirs = Vec::new();
         for part in parts::<f32>(0..values.len()) {
-            for link in &mut self.links {
+            for link in &self.links {
                 if self.rank > 0 {
                     send_part(link, &values[part.clone()], call)?;
                     continue;
@@ -326,9 +322,9 @@ impl Star {
     }
 
     /// Rank 0 gives each other rank its range of the values, which that rank gets in the same place.
-    fn spread<T: Pod>(&mut self, values: &mut [T], range: impl Fn(usize) -> Range<usize>, call: &Call) -> Result<()> {
+    fn spread<T: Pod>(&self, values: &mut [T], range: impl Fn(usize) -> Range<usize>, call: &Call) -> Result<()> {
         if self.rank > 0 {
-            let link = &mut self.links[0];
+            let link = &self.links[0];
             for part in parts::<T>(range(self.rank)) {
                 link.part(bytemuck::cast_slice_mut(&mut values[part]), call)?;
             }
@@ -336,25 +332,13 @@ impl Star {
         }
         let longest = self.links.iter().map(|link| parts::<T>(range(link.rank())).count()).max().unwrap_or(0);
         for number in 0..longest {
-            for link in &mut self.links {
+            for link in &self.links {
                 if let Some(part) = parts::<T>(range(link.rank())).nth(number) {
                     send_part(link, &values[part], call)?;
                 }
             }
         }
         Ok(())
-    }
-
-    /// A rank that was found gone while another was read may have said why.
-    fn explained(&mut self, error: RanksError, call: &Call) -> RanksError {
-        let gone = match &error {
-            RanksError::Gone { rank, .. } => self.links.iter_mut().find(|link| link.rank() == *rank),
-            _ => None,
-        };
-        match gone.map(|link| link.last_words(call)) {
-            Some(ended @ RanksError::Ended { .. }) => ended,
-            _ => error,
-        }
     }
 
     /// Tells the other ranks why the run ends, the first time.
@@ -377,7 +361,7 @@ fn parts<T>(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     range.clone().step_by(most).map(move |start| start..(start + most).min(range.end))
 }
 
-fn send_part<T: Pod>(link: &mut Link, part: &[T], call: &Call) -> Result<()> {
+fn send_part<T: Pod>(link: &Link, part: &[T], call: &Call) -> Result<()> {
     let header = Header { kind: Kind::Part, call: Call { bytes: bytes_of(part), ..*call } };
     link.send(header, bytemuck::cast_slice(part), call)
 }
@@ -391,8 +375,8 @@ fn out_of_step(rank: usize, theirs: Call, (own, ours): (usize, Call)) -> RanksEr
 }
 
 /// Gives signs of life until it is told to stop.
-fn beat(writers: &[Writer], lost: &Arc<Lost>, interval: Duration, stopped: &Receiver<()>) {
+fn beat(writers: &[Writer], interval: Duration, stopped: &Receiver<()>) {
     while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-        writers.iter().for_each(|writer| writer.beat(lost));
+        writers.iter().for_each(|writer| writer.beat());
     }
 }

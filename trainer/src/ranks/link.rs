@@ -2,58 +2,41 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::frame::{Call, HEADER_BYTES, Header, Kind, MAX_REASON_BYTES};
 use super::{Limits, RanksError};
 
-/// No rank.
-const NOBODY: usize = usize::MAX;
-
-/// The first rank whose connection failed while nobody was reading it.
-#[derive(Debug)]
-pub struct Lost(AtomicUsize);
-
-impl Lost {
-    pub fn nobody() -> Arc<Lost> {
-        Arc::new(Lost(AtomicUsize::new(NOBODY)))
-    }
-
-    fn set(&self, rank: usize) {
-        let _ = self.0.compare_exchange(NOBODY, rank, Ordering::Relaxed, Ordering::Relaxed);
-    }
-
-    fn rank(&self) -> Option<usize> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|rank| *rank != NOBODY)
-    }
-}
-
 /// The end of a connection into which only whole frames are written.
 #[derive(Clone, Debug)]
-pub struct Writer {
-    rank: usize,
-    stream: Arc<Mutex<TcpStream>>,
-}
+pub struct Writer(Arc<Mutex<TcpStream>>);
 
 impl Writer {
     fn lock(&self) -> MutexGuard<'_, TcpStream> {
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes a sign of life, unless something else is being written, which is one.
-    pub fn beat(&self, lost: &Lost) {
-        let Ok(mut stream) = self.stream.try_lock() else { return };
-        if stream.write_all(&Header::outside(Kind::Beat, 0).to_bytes()).is_err() {
-            lost.set(self.rank);
+    pub fn beat(&self) {
+        if let Ok(mut stream) = self.0.try_lock() {
+            // Whoever reads from a rank that is gone finds out.
+            let _ = stream.write_all(&Header::outside(Kind::Beat, 0).to_bytes());
         }
     }
 }
 
-/// How often a rank gives a sign of life, and looks whether a limit has passed.
+/// How long a look may take.
+const GLANCE: Duration = Duration::from_millis(1);
+
+/// How often a rank gives a sign of life.
 pub fn interval(limits: &Limits) -> Duration {
-    (limits.silence / 4).max(Duration::from_millis(5))
+    (limits.silence / 4).max(Duration::from_millis(8))
+}
+
+/// How often a rank that waits looks whether a limit has passed: between any two signs of life.
+fn pause(limits: &Limits) -> Duration {
+    interval(limits) / 4
 }
 
 #[derive(Debug)]
@@ -62,17 +45,16 @@ pub struct Link {
     reader: TcpStream,
     writer: Writer,
     limits: Limits,
-    lost: Arc<Lost>,
 }
 
 impl Link {
-    pub fn new(rank: usize, stream: TcpStream, limits: Limits, lost: Arc<Lost>) -> std::io::Result<Link> {
+    pub fn new(rank: usize, stream: TcpStream, limits: Limits) -> std::io::Result<Link> {
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(interval(&limits)))?;
+        stream.set_read_timeout(Some(pause(&limits)))?;
         stream.set_write_timeout(Some(limits.silence))?;
-        let writer = Writer { rank, stream: Arc::new(Mutex::new(stream.try_clone()?)) };
-        Ok(Link { rank, reader: stream, writer, limits, lost })
+        let writer = Writer(Arc::new(Mutex::new(stream.try_clone()?)));
+        Ok(Link { rank, reader: stream, writer, limits })
     }
 
     pub fn rank(&self) -> usize {
@@ -84,7 +66,7 @@ impl Link {
     }
 
     /// Writes a frame.
-    pub fn send(&mut self, header: Header, bytes: &[u8], at: &Call) -> Result<(), RanksError> {
+    pub fn send(&self, header: Header, bytes: &[u8], at: &Call) -> Result<(), RanksError> {
         let written = {
             let mut stream = self.writer.lock();
             stream.write_all(&header.to_bytes()).and_then(|()| stream.write_all(bytes))
@@ -96,14 +78,23 @@ impl Link {
         }
     }
 
-    /// The next frame that is no sign of life.
-    pub fn header(&mut self, at: &Call) -> Result<Header, RanksError> {
+    /// The next frame that is no sign of life. While it waits, it asks now and then whether to go on.
+    pub fn header(
+        &self,
+        at: &Call,
+        mut meanwhile: impl FnMut() -> Result<(), RanksError>,
+    ) -> Result<Header, RanksError> {
         let deadline = Instant::now() + self.limits.patience;
         loop {
             let mut bytes = [0; HEADER_BYTES];
-            self.fill(&mut bytes, at, Some(deadline))?;
-            let noise = || RanksError::Ended { rank: self.rank, reason: "it sent what is no message".to_owned() };
-            let header = Header::from_bytes(&bytes).ok_or_else(noise)?;
+            self.fill(&mut bytes, at, || {
+                if Instant::now() >= deadline {
+                    let seconds = self.limits.patience.as_secs();
+                    return Err(RanksError::Slow { rank: self.rank, operation: at.to_string(), seconds });
+                }
+                meanwhile()
+            })?;
+            let header = Header::from_bytes(&bytes).ok_or_else(|| self.noise())?;
             match header.kind {
                 Kind::Beat => (),
                 Kind::Stop => return Err(self.ended(header, at)),
@@ -112,15 +103,40 @@ impl Link {
         }
     }
 
+    /// Looks without waiting whether the other end is gone or has ended the run; its other frames stay unread.
+    pub fn still_there(&self, at: &Call) -> Result<(), RanksError> {
+        let mut bytes = [0; HEADER_BYTES];
+        loop {
+            let _ = self.reader.set_read_timeout(Some(GLANCE));
+            let seen = self.reader.peek(&mut bytes);
+            let _ = self.reader.set_read_timeout(Some(pause(&self.limits)));
+            match seen {
+                Ok(0) => return Err(self.gone(at)),
+                Ok(HEADER_BYTES) => (),
+                Ok(_) => return Ok(()),
+                Err(error) if is_only_late(error.kind()) => return Ok(()),
+                Err(_) => return Err(self.gone(at)),
+            }
+            match Header::from_bytes(&bytes) {
+                Some(Header { kind: Kind::Beat, .. }) => self.fill(&mut bytes, at, || Ok(()))?,
+                Some(header) if header.kind == Kind::Stop => {
+                    self.fill(&mut bytes, at, || Ok(()))?;
+                    return Err(self.ended(header, at));
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
     /// The next part of the operation, which is as long as `into`.
-    pub fn part(&mut self, into: &mut [u8], at: &Call) -> Result<(), RanksError> {
-        let header = self.header(at)?;
+    pub fn part(&self, into: &mut [u8], at: &Call) -> Result<(), RanksError> {
+        let header = self.header(at, || Ok(()))?;
         let expected = Call { bytes: into.len() as u64, ..*at };
         if header != (Header { kind: Kind::Part, call: expected }) {
             let reason = format!("it sent {} where {expected} was to go on", header.call);
             return Err(RanksError::Ended { rank: self.rank, reason });
         }
-        self.fill(into, at, None)
+        self.fill(into, at, || Ok(()))
     }
 
     /// Tells the other end why the run ends; `rank` is whose words these are.
@@ -137,9 +153,9 @@ impl Link {
         let _ = stream.shutdown(Shutdown::Write);
     }
 
-    fn ended(&mut self, header: Header, at: &Call) -> RanksError {
+    fn ended(&self, header: Header, at: &Call) -> RanksError {
         let mut reason = vec![0; (header.call.bytes as usize).min(MAX_REASON_BYTES)];
-        if let Err(error) = self.fill(&mut reason, at, None) {
+        if let Err(error) = self.fill(&mut reason, at, || Ok(())) {
             return error;
         }
         let reason = terminal::printable(&String::from_utf8_lossy(&reason)).replace('\n', " ");
@@ -148,10 +164,10 @@ impl Link {
     }
 
     /// Why the connection is closed: what the other end said before it closed, if anything.
-    pub fn last_words(&mut self, at: &Call) -> RanksError {
+    fn last_words(&self, at: &Call) -> RanksError {
         loop {
             let mut bytes = [0; HEADER_BYTES];
-            if self.reader.read_exact(&mut bytes).is_err() {
+            if (&self.reader).read_exact(&mut bytes).is_err() {
                 return self.gone(at);
             }
             match Header::from_bytes(&bytes) {
@@ -162,31 +178,35 @@ impl Link {
         }
     }
 
-    fn fill(&mut self, bytes: &mut [u8], at: &Call, deadline: Option<Instant>) -> Result<(), RanksError> {
+    fn fill(
+        &self,
+        bytes: &mut [u8],
+        at: &Call,
+        mut meanwhile: impl FnMut() -> Result<(), RanksError>,
+    ) -> Result<(), RanksError> {
         let mut heard = Instant::now();
         let mut filled = 0;
         while filled < bytes.len() {
-            match self.reader.read(&mut bytes[filled..]) {
+            match (&self.reader).read(&mut bytes[filled..]) {
                 Ok(0) => return Err(self.gone(at)),
                 Ok(more) => {
                     filled += more;
                     heard = Instant::now();
                 }
-                Err(error) if is_only_late(error.kind()) => (),
+                Err(error) if is_only_late(error.kind()) => {
+                    if heard.elapsed() >= self.limits.silence {
+                        return Err(self.silent(at));
+                    }
+                    meanwhile()?;
+                }
                 Err(_) => return Err(self.gone(at)),
-            }
-            if let Some(rank) = self.lost.rank() {
-                return Err(RanksError::Gone { rank, during: format!("before {at}") });
-            }
-            if heard.elapsed() >= self.limits.silence {
-                return Err(self.silent(at));
-            }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                let seconds = self.limits.patience.as_secs();
-                return Err(RanksError::Slow { rank: self.rank, operation: at.to_string(), seconds });
             }
         }
         Ok(())
+    }
+
+    fn noise(&self) -> RanksError {
+        RanksError::Ended { rank: self.rank, reason: "it sent what is no message".to_owned() }
     }
 
     fn gone(&self, at: &Call) -> RanksError {

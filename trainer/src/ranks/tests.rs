@@ -27,7 +27,7 @@ fn failures(world: usize, work: impl Fn(&Group) -> Result<(), RanksError> + Sync
     let ended = each(world, |group| {
         let error = work(&group).err();
         let after = group.barrier().err();
-        assert_eq!(error.is_some(), after.is_some(), "a failed group stays failed: {error:?}, {after:?}");
+        assert!(error.is_none() || after.is_some(), "a failed group stays failed: {error:?}, {after:?}");
         error.map_or(String::new(), |error| error.to_string())
     });
     ended.into_iter().collect()

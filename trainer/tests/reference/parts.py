@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForPreTraining, ViTConfig, ViTModel
 
 OUT = Path(__file__).parent.parent / "goldens" / "parts"
@@ -67,14 +67,13 @@ def main():
     vit = randomise(ViTModel(ViTConfig(
         hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermediate_size=20, image_size=12, patch_size=4, layer_norm_eps=1e-6)))
     vit.save_pretrained(OUT / "vit")
-    save_file(in_timms_names(vit.state_dict()), OUT / "vit-timm.safetensors")
+    save_file(in_timms_names(load_file(OUT / "vit" / "model.safetensors")), OUT / "vit-timm.safetensors")
     bert = randomise(BertForPreTraining(BertConfig(
         vocab_size=len(WORDS), hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12, max_position_embeddings=10)))
     bert.bert.embeddings.token_type_embeddings.weight.zero_()
     bert.save_pretrained(OUT / "bert")
     (OUT / "bert" / "vocab.txt").write_text("".join(f"{word}\n" for word in WORDS))
-    tied = "cls.predictions.decoder."
-    older = {name: value for name, value in bert.state_dict().items() if not name.startswith(tied)}
+    older = load_file(OUT / "bert" / "model.safetensors")
     older = {name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value for name, value in older.items()}
     save_file(older, OUT / "bert-older.safetensors")
     pixels = torch.randn(1, 3, 12, 12)
