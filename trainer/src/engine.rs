@@ -7,8 +7,17 @@
 //! Tensors are row-major and dense. Shapes are arguments: a buffer knows only its length. What is random is drawn from a
 //! counter, so that it depends on the seed and the place and on nothing else: see [`random_bits`].
 
+mod shapes;
+mod chance;
+mod adamw;
 pub mod cpu;
 pub mod cuda;
+
+pub use adamw::{AdamW, AdamWState, scalars};
+pub use chance::{draw, keeps, random_bits, splitmix64, step_seed};
+pub use shapes::{
+    AppendShape, AttentionShape, Direction, LinearShape, NegativesShape, Order, PatchesShape, RowsShape, TokensShape,
+};
 
 /// A device that cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -73,88 +82,6 @@ pub struct GradientSlice<'a, D: Device> {
     pub start: usize,
 }
 
-/// `[rows, inputs]` times the transpose of `[outputs, inputs]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LinearShape {
-    /// Rows of the input.
-    pub rows: usize,
-    /// Columns of the input.
-    pub inputs: usize,
-    /// Columns of the output.
-    pub outputs: usize,
-}
-
-/// Rows of equal width.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RowsShape {
-    /// Number of rows.
-    pub rows: usize,
-    /// Values in a row.
-    pub width: usize,
-}
-
-/// `[batch, tokens, width]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TokensShape {
-    /// Number of sequences.
-    pub batch: usize,
-    /// Tokens in each.
-    pub tokens: usize,
-    /// Values in a token.
-    pub width: usize,
-}
-
-impl TokensShape {
-    /// The same values as rows.
-    pub fn rows(&self) -> RowsShape {
-        RowsShape { rows: self.batch * self.tokens, width: self.width }
-    }
-
-    /// Number of values.
-    pub fn length(&self) -> usize {
-        self.batch * self.tokens * self.width
-    }
-}
-
-/// Rows of tokens that grow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct AppendShape {
-    /// Rows of the result.
-    pub rows: usize,
-    /// Tokens that each row has.
-    pub before: usize,
-    /// Tokens that each row gets.
-    pub added: usize,
-    /// Values in a token.
-    pub width: usize,
-}
-
-/// Which keys a query may read, besides those within its sequence's length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Order {
-    /// Every key.
-    Free,
-    /// Keys up to the query's own place.
-    Causal,
-}
-
-/// One multi-head attention: softmax(q kᵀ / √head width) v.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct AttentionShape {
-    /// Number of sequences.
-    pub batch: usize,
-    /// Heads; divides `width`.
-    pub heads: usize,
-    /// Width of all heads together.
-    pub width: usize,
-    /// Tokens that ask.
-    pub queries: usize,
-    /// Tokens that are read.
-    pub keys: usize,
-    /// Who reads whom.
-    pub order: Order,
-}
-
 /// Queries, keys and values of an attention.
 pub enum Heads<'a, D: Device> {
     /// One buffer `[batch, tokens, 3 * width]`: a token's query, key and value stand one after the other.
@@ -202,83 +129,6 @@ impl<D: Device> Clone for Dropout<'_, D> {
 }
 
 impl<D: Device> Copy for Dropout<'_, D> {}
-
-/// Pixels `[batch, 3, side, side]` cut into square patches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PatchesShape {
-    /// Number of pictures.
-    pub batch: usize,
-    /// Side of a picture, in pixels; a multiple of `patch`.
-    pub side: usize,
-    /// Side of a patch, in pixels.
-    pub patch: usize,
-}
-
-/// Which direction hard negatives are drawn in; part of the randomness' key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// A picture for each text.
-    PictureForText = 0,
-    /// A text for each picture.
-    TextForPicture = 1,
-}
-
-/// What a draw of hard negatives needs.
-pub struct NegativesShape {
-    /// Rows of the similarities: this rank's samples.
-    pub rows: usize,
-    /// Columns in a row.
-    pub columns: usize,
-    /// Columns that may be drawn, from the first: the samples of all ranks. The others are the queue.
-    pub candidates: usize,
-    /// Global index of the first row, which is also its own column.
-    pub first: usize,
-    /// Which draw this is.
-    pub direction: Direction,
-}
-
-/// Places in the vector that [`Device::adamw`] reads, so that a captured step can be given new values.
-pub mod scalars {
-    /// Learning rate.
-    pub const LEARNING_RATE: usize = 0;
-    /// `1 - beta1^step`.
-    pub const FIRST_CORRECTION: usize = 1;
-    /// `1 - beta2^step`.
-    pub const SECOND_CORRECTION: usize = 2;
-    /// Weight of the momentum encoders' opinion in the ITC targets.
-    pub const ALPHA: usize = 3;
-    /// Share of the momentum copy that stays.
-    pub const MOMENTUM: usize = 4;
-    /// Length of the vector.
-    pub const COUNT: usize = 8;
-}
-
-/// Constants of AdamW. Source: Loshchilov and Hutter, arXiv 1711.05101, algorithm 2; PyTorch `torch.optim.AdamW`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamW {
-    /// Decay of the first moment.
-    pub beta1: f32,
-    /// Decay of the second moment.
-    pub beta2: f32,
-    /// Keeps the division finite.
-    pub epsilon: f32,
-    /// Decoupled weight decay.
-    pub weight_decay: f32,
-    /// Largest norm of the whole gradient; larger ones are scaled down to it. Infinite for none.
-    pub max_norm: f32,
-}
-
-/// Parameters and what AdamW keeps of them; all of one length.
-pub struct AdamWState<'a, D: Device> {
-    /// The parameters.
-    pub weights: &'a mut D::Flat,
-    /// Their gradients.
-    pub gradients: &'a D::Flat,
-    /// First moments.
-    pub first: &'a mut D::Flat,
-    /// Second moments.
-    pub second: &'a mut D::Flat,
-}
 
 /// Computes. Every buffer argument must have the length that the shape says: a device may panic otherwise, since a
 /// wrong length is a fault in our own code and not in what a user gave.
@@ -623,51 +473,4 @@ pub trait Device: Clone + Sized + 'static {
     /// second time and then only plays them, so `program` may only read buffers that live on, must ask for the same
     /// operations each time, and gets new input through [`Device::rewrite`].
     fn replay(&self, key: u64, program: &mut dyn FnMut() -> Result<Vec<Self::Buffer>>) -> Result<Vec<Self::Buffer>>;
-}
-
-/// Mixes 64 bits. Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014; constants of
-/// `java.util.SplittableRandom`.
-pub fn splitmix64(value: u64) -> u64 {
-    let mut z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
-
-/// The seed of a step: what [`Dropout::seed`] and [`Device::draw_negatives`] are given, low word first.
-pub fn step_seed(seed: u64, step: u64) -> [u32; 2] {
-    let mixed = splitmix64(seed ^ step.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    [mixed as u32, (mixed >> 32) as u32]
-}
-
-/// The random bits of one place: `seed` is the step's, `counter` the place.
-pub fn random_bits(seed: u64, counter: u64) -> u64 {
-    splitmix64(seed ^ counter)
-}
-
-/// The column that a draw gives: the first whose running sum of `weights` exceeds `u * total`, or the last with a weight
-/// above zero. Sums run in 64 bits and in column order, so every device draws the same. `sample` is the global index of the
-/// row; nothing where all weights are zero.
-pub fn draw(weights: impl Iterator<Item = f32> + Clone, seed: u64, sample: u64, direction: Direction) -> Option<usize> {
-    let bits = random_bits(seed, 2 * sample + direction as u64);
-    let u = (bits >> 40) as f64 / (1u64 << 24) as f64;
-    let total: f64 = weights.clone().map(f64::from).sum();
-    let mut sum = 0.0;
-    let mut last = None;
-    for (column, weight) in weights.enumerate() {
-        if weight > 0.0 {
-            sum += f64::from(weight);
-            last = Some(column);
-            if sum > u * total {
-                break;
-            }
-        }
-    }
-    last
-}
-
-/// Whether dropout keeps the group at `index`. Source of the scheme: inverted dropout, Srivastava et al., JMLR 2014.
-pub fn keeps(seed: u64, site: u32, index: u64, share: f32) -> bool {
-    let bits = random_bits(seed, (u64::from(site) << 40) | index);
-    (bits >> 40) as f32 / (1u32 << 24) as f32 >= share
 }
