@@ -151,6 +151,7 @@ pub struct LossSettings {
     pub queue: usize,
     pub momentum: f32,
     pub alpha: f32,
+    pub alpha_epochs: u64,
     pub smoothing: f32,
     pub positives_by_picture: bool,
 }

@@ -238,6 +238,7 @@ fn learning(job: &Job, beginning: &Beginning, (steps_an_epoch, total): (u64, u64
         },
         momentum: losses.momentum,
         alpha: losses.alpha,
+        alpha_steps: losses.alpha_epochs * steps_an_epoch,
         tokens: beginning.preparation.tokens,
         seed: run.seed,
         batch: run.batch,

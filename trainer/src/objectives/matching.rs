@@ -231,7 +231,11 @@ fn encoder(model: &Blip) -> &TextStack {
     model.encoder.as_ref().expect("a model that is matched with has a text encoder")
 }
 
-/// Alpha of this step: it grows over the first two epochs. Source: BLIP `pretrain.py`, `train`.
-pub fn alpha(full: f32, step: u64, steps_an_epoch: u64) -> f32 {
-    full * (step as f64 / (2 * steps_an_epoch.max(1)) as f64).min(1.0) as f32
+/// Alpha of this step: it grows over the first `growing` steps. Source: BLIP `pretrain.py`, `train`, where these are two
+/// epochs.
+pub fn alpha(full: f32, step: u64, growing: u64) -> f32 {
+    match growing {
+        0 => full,
+        growing => full * (step as f64 / growing as f64).min(1.0) as f32,
+    }
 }

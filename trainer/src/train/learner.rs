@@ -26,6 +26,8 @@ pub struct LearnerSettings {
     pub momentum: f32,
     /// Weight of the momentum encoders' opinion, once it has grown.
     pub alpha: f32,
+    /// Steps over which it grows.
+    pub alpha_steps: u64,
     /// Ids with a meaning of their own.
     pub tokens: SpecialTokens,
     /// Seed of all that is random in a step.
@@ -285,7 +287,7 @@ impl<D: Device> Learner<D> {
 
     fn facts(&self, shared: &Shared, rate: f32, turn: Turn) -> StepFacts {
         let mut scalars = self.optimizer.scalars(rate, self.step);
-        scalars[scalars::ALPHA] = alpha(self.settings.alpha, self.step, self.settings.schedule.steps_an_epoch);
+        scalars[scalars::ALPHA] = alpha(self.settings.alpha, self.step, self.settings.alpha_steps);
         scalars[scalars::MOMENTUM] = self.settings.momentum;
         let width = self.contrast.as_ref().map_or(0, |contrast| contrast.bank.width);
         let mut bank_names = shared.names.clone();
