@@ -2,8 +2,8 @@
 // `numbers.cu` writes in PTX is done here by the PTX manual's words. Slow, and exact about who receives what: a kernel that
 // reads the wrong lane, row or address gives a wrong answer here too.
 //
-// Shared memory ends at a page that may not be touched. What this does not show: races between warps of one block, since
-// fibers run in order between barriers.
+// Shared memory ends at a page that may not be touched. Between barriers, threads run in rising order in some blocks and in
+// falling order in others, so that what needs a barrier and has none gives another answer.
 
 #include <math.h>
 #include <setjmp.h>
@@ -52,6 +52,7 @@ static unsigned char *emulated_shared;
 static void (*emulated_body)(void **);
 static void **emulated_arguments;
 static int any_of_block;
+static unsigned blocks_run;
 
 static void give_way() {
     if (_setjmp(fibers[current].jump) == 0) _longjmp(scheduler, 1);
@@ -113,8 +114,10 @@ static void run_block(unsigned threads) {
         fiber.context.uc_link = nullptr;
         makecontext(&fiber.context, fiber_body, 0);
     }
+    bool falling = blocks_run++ * 2654435769u >> 31;
     for (unsigned left = threads; left > 0;) {
-        for (unsigned t = 0; t < threads; t++) {
+        for (unsigned place = 0; place < threads; place++) {
+            unsigned t = falling ? threads - 1 - place : place;
             if (fibers[t].done) continue;
             go_on(t);
             if (fibers[t].done) left--;

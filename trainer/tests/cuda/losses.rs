@@ -102,7 +102,7 @@ pub fn long_vectors<D: Device>(trial: &mut Trial<'_, D>, count: usize) -> Result
     let gradients = trial.flat(count)?;
     let norm = device.squared_norm(&gradients)?;
     trial.keep("squared norm", &norm, F32)?;
-    let (mut weights, mut average) = (trial.flat(count)?, trial.flat(count - count / 3)?);
+    let (mut weights, mut average) = (trial.flat(count)?, trial.flat(count)?);
     let zeros = vec![0.0; count];
     let (mut first, mut second) = (device.flat(&zeros)?, device.flat(&zeros)?);
     for max_norm in [1.0, f32::INFINITY] {

@@ -14,7 +14,7 @@ use edgeblip_trainer::engine::cpu::Cpu;
 use edgeblip_trainer::engine::cuda::Cuda;
 use edgeblip_trainer::engine::cuda::compiler::{self, Target, UNITS};
 use edgeblip_trainer::engine::cuda::libraries::{self, Library};
-use edgeblip_trainer::engine::{Device, EngineError, LinearShape, Result as EngineResult};
+use edgeblip_trainer::engine::{Device, EngineError, LinearShape, Result as EngineResult, scalars};
 
 use crate::cases::Large;
 use crate::trial::{Trial, distance, slice};
@@ -89,6 +89,18 @@ fn every_operation_equals_the_cpu_with_kernels_compiled_for_the_host() -> Result
     let missing: Vec<String> =
         emulation::kernels().into_iter().filter(|name| !launched.borrow().contains(name.as_str())).collect();
     ensure!(missing.is_empty(), "no case runs {missing:?}");
+    Ok(())
+}
+
+#[test]
+fn a_shorter_average_follows_the_first_values() -> Result<()> {
+    let device = Cuda::with_driver(Box::new(emulation::Emulated::new()?));
+    let (mut average, values) = (device.flat(&[8.0, 16.0])?, device.flat(&[4.0, 4.0, 1e9])?);
+    let mut step = [0.0; scalars::COUNT];
+    step[scalars::MOMENTUM] = 0.75;
+    device.moving_average(&mut average, &values, &device.upload(&step)?)?;
+    ensure!(device.read_flat(&average)? == [7.0, 13.0], "average and values are paired from the first");
+    ensure!(device.read_slice(slice(&values, 1, 2))? == [4.0, 1e9], "a slice is read from its start");
     Ok(())
 }
 
