@@ -10,8 +10,9 @@ use blip::decoding::{DecodingOptions, Next, Search, SearchError, Searching};
 use blip::pixels::Normalization;
 use blip::tokenizer::{Tokenizer, TokenizerError};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
-use crate::engine::{Device, EngineError, Order, TokensShape};
+use crate::engine::{Device, EngineError, Order, RowsShape, TokensShape};
 use crate::model::{Blip, Continued, LanguageHead, Memory, Pass, TextStack, Texts};
 use crate::tape::{Tape, Var};
 
@@ -97,7 +98,8 @@ pub struct Seen<D: Device> {
 }
 
 /// What to write.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Writing {
     /// Words that each text starts with; empty for none. The authors caption with "a picture of ".
     pub prompt: String,
@@ -133,6 +135,17 @@ impl<'m, D: Device> Network<'m, D> {
         let pixels = self.device.upload(pixels)?;
         let states = self.model.vision.forward(&mut tape, &pixels, pictures, Pass::still())?;
         Ok(Seen { states, shape: self.model.vision.shape(pictures) })
+    }
+
+    /// Some of the pictures, in any order and as often as wanted.
+    ///
+    /// # Errors
+    /// As the device.
+    pub fn gather(&self, seen: &Seen<D>, pictures: &[u32]) -> Result<Seen<D>, GenerationError> {
+        let mut tape = Tape::forgetting(self.device, self.parameters);
+        let all = RowsShape { rows: seen.shape.batch, width: seen.shape.tokens * seen.shape.width };
+        let states = tape.gather_rows(&seen.states, &self.device.upload_indices(pictures)?, all)?;
+        Ok(Seen { states, shape: TokensShape { batch: pictures.len(), ..seen.shape } })
     }
 
     /// Writes about each picture, the best text first (nucleus: in the order of their streams). Each picture has a seed.
