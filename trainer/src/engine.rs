@@ -455,6 +455,8 @@ pub trait Device: Clone + Sized + 'static {
 
     // Other ranks. On one rank each of these gives back what it was given.
 
+    /// This device as one rank of a group.
+    fn with_group(self, group: &std::sync::Arc<crate::ranks::Group>) -> Result<Self>;
     /// This process among `world`.
     fn rank(&self) -> usize;
     /// Number of processes.

@@ -158,9 +158,9 @@ fn a_run_that_was_killed_ends_with_the_same_bytes_and_so_do_two_ranks() {
 fn another_seed_or_model_is_another_run_and_a_changed_text_another_shard() {
     let (models, folder) = (Models::new(), tempfile::tempdir().unwrap());
     let dataset = dataset();
-    let begin = |dataset, settings| Capfilt::begin(dataset, models.networks(), settings, folder.path()).map(|run| {
-        run.missing().unwrap()
-    });
+    let begin = |dataset, settings| {
+        Capfilt::begin(dataset, models.networks(), settings, folder.path()).map(|run| run.missing().unwrap())
+    };
     let run = Capfilt::begin(&dataset, models.networks(), settings(), folder.path()).unwrap();
     run.work(ALONE, &Progress::Silent).unwrap();
     let error = begin(&dataset, CapfiltSettings { seed: 1, ..settings() }).unwrap_err().to_string();

@@ -473,6 +473,10 @@ impl<F: Real> Device for Cpu<F> {
         Ok(())
     }
 
+    fn with_group(self, group: &Arc<crate::ranks::Group>) -> Result<Self> {
+        Ok(self.with_ranks(group.clone()))
+    }
+
     fn rank(&self) -> usize {
         self.ranks.as_ref().map_or(0, |ranks| ranks.rank())
     }
