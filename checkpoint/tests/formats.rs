@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use blip::config::Role;
-use checkpoint::{Checkpoint, OpenOptions, Tensor};
+use checkpoint::{Checkpoint, OpenOptions, Tensor, TensorFile, hugging_face_tensors};
 use std::path::{Path, PathBuf};
 
 fn fixture(name: &str) -> PathBuf {
@@ -100,4 +100,25 @@ fn another_image_size_changes_the_position_table_and_nothing_else() {
     let same = OpenOptions { image_size: Some(12), ..OpenOptions::default() };
     let same = Checkpoint::open(&fixture("captioner"), &same).unwrap();
     assert_eq!(same.tensor("vision.position_embedding").unwrap(), trained.tensor("vision.position_embedding").unwrap());
+}
+
+#[test]
+fn the_authors_temperature_is_read_and_other_files_have_none() {
+    assert_eq!(open("pretrained.pth").temperature(), Some(0.07));
+    for name in ["captioner", "matcher", "captioner.pth"] {
+        assert_eq!(open(name).temperature(), None, "{name}");
+    }
+}
+
+#[test]
+fn tensors_under_their_own_names_are_the_ones_that_a_model_of_these_sizes_needs() {
+    for name in ["captioner", "matcher", "answerer", "captioner-sharded", "captioner-bin"] {
+        let (checkpoint, file) = (open(name), TensorFile::open(&fixture(name)).unwrap());
+        for tensor in hugging_face_tensors(checkpoint.config()) {
+            assert_eq!(file.shape(&tensor.file_name), Some(tensor.file_shape.as_slice()), "{}", tensor.file_name);
+            let values = file.tensor(&tensor.file_name).unwrap().values;
+            assert_eq!(values, checkpoint.tensor(&tensor.name).unwrap().values, "{}", tensor.name);
+        }
+        assert!(file.tensor("no such tensor").is_err() && file.names().count() > 0);
+    }
 }

@@ -172,7 +172,7 @@ impl<'a> Start<'a> {
 
     fn compare(&mut self, path: &Path, checkpoint: &Checkpoint) -> Result<(), WeightsError> {
         let (theirs, ours) = (checkpoint.config(), self.config);
-        for (what, theirs, ours) in differences(theirs, ours) {
+        if let Some((what, theirs, ours)) = differences(theirs, ours).into_iter().next() {
             let (theirs, ours) = (theirs.to_string(), ours.to_string());
             return Err(WeightsError::Size { source_file: path.to_owned(), what, theirs, ours });
         }

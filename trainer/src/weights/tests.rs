@@ -217,3 +217,25 @@ fn a_written_temperature_is_read_back() {
     let (read, report) = start.finish();
     assert!(read == values && report.random.is_empty());
 }
+
+#[test]
+fn a_pre_training_file_fills_a_joint_model_with_its_temperature() {
+    let path = repository("checkpoint/tests/fixtures/pretrained.pth");
+    let tokenizer = Some(repository("checkpoint/tests/fixtures/captioner/vocab.txt"));
+    let options = OpenOptions { vision_heads: Some(2), text_heads: Some(2), tokenizer, image_size: None };
+    let checkpoint = Checkpoint::open(&path, &options).unwrap();
+    let config = checkpoint.config();
+    let filled = |sharing, conflicts| {
+        let model = Blip::new(config, sharing);
+        let mut start = Start::random((&model.layout, config), checkpoint.vocabulary(), 1, conflicts);
+        start.checkpoint(&path, &checkpoint)?;
+        Ok::<_, WeightsError>(start.finish().1)
+    };
+    let apart = filled(Sharing::Apart, Conflicts::Refuse).unwrap();
+    assert!(apart.random.is_empty() && apart.notes[0].contains("repeats itself"), "{apart:?}");
+    // The stacks of this file were drawn apart, which no pre-training gives.
+    let refused = filled(Sharing::Joint, Conflicts::Refuse).unwrap_err();
+    assert!(matches!(refused, WeightsError::Conflict { .. }), "{refused}");
+    let joint = filled(Sharing::Joint, Conflicts::FirstWins).unwrap();
+    assert!(joint.random.is_empty() && joint.kept[0].1.iter().all(|name| name.starts_with("encoder.")), "{joint:?}");
+}
