@@ -152,7 +152,12 @@ impl<'m, D: Device> Network<'m, D> {
     ///
     /// # Errors
     /// A model without a decoder, options that no search can follow, a prompt that leaves no room, or the device.
-    pub fn write(&self, seen: &Seen<D>, seeds: &[u64], writing: &Writing) -> Result<Vec<Vec<Written>>, GenerationError> {
+    pub fn write(
+        &self,
+        seen: &Seen<D>,
+        seeds: &[u64],
+        writing: &Writing,
+    ) -> Result<Vec<Vec<Written>>, GenerationError> {
         let memory = Memory { states: &seen.states, shape: seen.shape, rows: None, lengths: None };
         self.write_beside(&memory, seeds, writing)
     }
@@ -183,7 +188,8 @@ impl<'m, D: Device> Network<'m, D> {
         let separator = self.tokenizer.tokens().separator;
         let mut rows = Vec::with_capacity(pictures);
         for question in questions {
-            let ids = self.tokenizer.classified(&caption_words(question, words::MAX_QUESTION_WORDS), self.encoder_token)?;
+            let ids =
+                self.tokenizer.classified(&caption_words(question, words::MAX_QUESTION_WORDS), self.encoder_token)?;
             rows.push(cut_to(ids, encoder.config.positions.min(MAX_TEXT_TOKENS), separator));
         }
         let (ids, lengths, tokens) = padded(&rows, self.tokenizer.tokens().pad);
@@ -226,7 +232,8 @@ impl<'m, D: Device> Network<'m, D> {
         let slots = Searching::most_rows(&search(0));
         let mut found = self.drive(memory, &prompt, open, slots)?;
         let text = |ids: &[u32]| self.tokenizer.decode(ids.get(prompt.len()..).unwrap_or_default()).trim().to_owned();
-        let written = |d: blip::decoding::Decoded| Written { text: text(&d.tokens), log_prob: d.log_prob, ids: d.tokens };
+        let written =
+            |d: blip::decoding::Decoded| Written { text: text(&d.tokens), log_prob: d.log_prob, ids: d.tokens };
         Ok(found.iter_mut().map(|captions| captions.drain(..).map(written).collect()).collect())
     }
 
@@ -244,7 +251,8 @@ impl<'m, D: Device> Network<'m, D> {
         let mut cache = decoder.read(&mut tape, memory)?;
         let mut found = vec![Vec::new(); open.len()];
         let ids = prompt.repeat(open.len());
-        let mut open: Vec<Open<'_>> = (0..).zip(open).map(|(picture, search)| Open { picture, search, rows: 1 }).collect();
+        let mut open: Vec<Open<'_>> =
+            (0..).zip(open).map(|(picture, search)| Open { picture, search, rows: 1 }).collect();
         let first = Continued { parents: None, ids: &ids, tokens: prompt.len() };
         let mut states = decoder.advance(&mut tape, &mut cache, &first)?;
         let mut old_slots = 1;

@@ -114,7 +114,8 @@ impl<D: Device> Network<'_, D> {
     }
 }
 
-const NO_MATCHER: GenerationError = GenerationError::Missing { part: "ITC projections and ITM head", wanted: "a matcher" };
+const NO_MATCHER: GenerationError =
+    GenerationError::Missing { part: "ITC projections and ITM head", wanted: "a matcher" };
 
 /// The probability of the second of two classes.
 pub fn probability([no, yes]: [f32; 2]) -> f32 {

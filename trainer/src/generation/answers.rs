@@ -80,12 +80,7 @@ impl<D: Device> Network<'_, D> {
     }
 
     /// The loss of each text as what is written about a sample, summed over its tokens.
-    fn losses(
-        &self,
-        asked: &super::Asked<D>,
-        sample: usize,
-        texts: &[&Vec<u32>],
-    ) -> Result<Vec<f64>, GenerationError> {
+    fn losses(&self, asked: &super::Asked<D>, sample: usize, texts: &[&Vec<u32>]) -> Result<Vec<f64>, GenerationError> {
         let (decoder, head) = self.decoder()?;
         let TextConfig { vocabulary_size, .. } = decoder.config;
         let rows: Vec<Vec<u32>> = texts.iter().map(|text| (*text).clone()).collect();

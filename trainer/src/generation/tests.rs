@@ -58,7 +58,11 @@ fn writing(run: &Value) -> Writing {
         max_length: size("max_length"),
         length_penalty: number("length_penalty"),
     };
-    Writing { prompt: run["prompt"].as_str().unwrap_or_default().to_owned(), options, texts: size("num_return_sequences") }
+    Writing {
+        prompt: run["prompt"].as_str().unwrap_or_default().to_owned(),
+        options,
+        texts: size("num_return_sequences"),
+    }
 }
 
 fn check(run: &Value, found: &[Written]) {

@@ -48,12 +48,7 @@ pub fn forward_gelu<F: Real>(
 const SMALL_PRODUCT: usize = 256;
 
 /// `x wᵀ` of which no row depends on how many rows there are: few rows get empty ones for company.
-fn rows_product<F: Real>(
-    out: &mut [F],
-    x: &[F],
-    weight: Matrix<'_, F>,
-    [rows, inputs, outputs]: [usize; 3],
-) {
+fn rows_product<F: Real>(out: &mut [F], x: &[F], weight: Matrix<'_, F>, [rows, inputs, outputs]: [usize; 3]) {
     let least = (SMALL_PRODUCT / outputs.max(1) + 1).max(2);
     if rows >= least || rows == 0 {
         let x = Matrix::new(x, [rows, inputs], inputs);

@@ -147,8 +147,7 @@ impl TextLayer {
                 (k, v) = (tape.constant(keys.clone()), tape.constant(values.clone()));
             }
         }
-        let attention =
-            AttentionShape { batch, heads, width, queries: tokens, keys: cache.tokens + tokens, order };
+        let attention = AttentionShape { batch, heads, width, queries: tokens, keys: cache.tokens + tokens, order };
         let mixed = tape.attention(Asking::Split([&q, &k, &v]), None, None, attention)?;
         let x = self.own.finish(tape, [&mixed, x], rows, (run, 1))?;
 
