@@ -47,7 +47,7 @@ impl Train {
             settings.run.device = device;
         }
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        let ranks = meet(&settings)?;
+        let ranks = meet(&settings, task)?;
         let job = Job { task, settings, folder: folder.clone(), ranks };
         let (device, threads) = (job.settings.run.device.as_str(), job.settings.run.threads);
         let finished = compute(Run(&job), device, threads).inspect_err(|error| {
@@ -55,23 +55,29 @@ impl Train {
                 ranks.end(&error.to_string());
             }
         })?;
-        report(&finished, self.json)
+        match &job.ranks {
+            Some(ranks) if ranks.rank() > 0 => Ok(()),
+            _ => report(&finished, self.json),
+        }
     }
 }
 
 /// The other ranks, where a launcher says that there are some.
-fn meet(settings: &Settings) -> Result<Option<Arc<Group>>> {
+fn meet(settings: &Settings, task: Task) -> Result<Option<Arc<Group>>> {
     let Some(place) = Place::from_environment()? else { return Ok(None) };
     if place.world == 1 {
         return Ok(None);
     }
-    let mut shared = settings.clone();
-    shared.run.device.clear();
-    shared.run.threads = 0;
-    let facts = [("settings".to_owned(), shared.to_toml())].into();
+    let mut facts = settings.facts();
+    facts.retain(|name, _| !OF_A_RANK.contains(&name.as_str()));
+    facts.insert("task".to_owned(), format!("{task:?}").to_lowercase());
     let patience = Duration::from_secs(settings.run.patience);
-    Ok(Some(Arc::new(Group::connect(&place, &facts, Limits { patience, ..Limits::default() })?)))
+    let limits = Limits { meeting: patience, silence: Limits::default().silence.min(patience / 2), patience };
+    Ok(Some(Arc::new(Group::connect(&place, &facts, limits)?)))
 }
+
+/// Settings that each rank may have for itself.
+const OF_A_RANK: [&str; 5] = ["run.device", "run.threads", "run.patience", "data.threads", "data.ahead"];
 
 /// Where ranks meet depends on the device.
 struct Run<'j>(&'j Job);
