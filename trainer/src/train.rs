@@ -180,8 +180,9 @@ fn same_on_all_ranks(job: &Job, loader: &Loader, beginning: &Beginning) -> Resul
     let all = ranks.all_gather_u64(&own)?;
     let (all, _) = all.as_chunks::<2>();
     for (rank, theirs) in all.iter().enumerate() {
-        let facts = ["the texts to learn from", "the words of the vocabulary"].into_iter().zip(theirs.iter().zip(&all[0]));
-        for (what, (theirs, ours)) in facts.filter(|(_, (theirs, ours))| theirs != ours) {
+        let mut facts =
+            ["the texts to learn from", "the words of the vocabulary"].into_iter().zip(theirs.iter().zip(&all[0]));
+        if let Some((what, (theirs, ours))) = facts.find(|(_, (theirs, ours))| theirs != ours) {
             return Err(TrainError::Data { rank, what: format!("{what} are {theirs}"), ours: *ours });
         }
     }

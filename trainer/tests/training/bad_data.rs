@@ -131,7 +131,12 @@ fn more_broken_pictures_than_are_borne_end_the_run() {
     let names: Vec<String> = (0..40).map(|number| format!("{number}\u{202e}.png")).collect();
     let pictures: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"no picture"[..])).collect();
     folder(&place, &pictures, "a cat");
-    run(&mut place.pretrain("out", &[])).refused(&["cannot be read", "than the 10 that are borne", "broken share", ".png"]);
+    run(&mut place.pretrain("out", &[])).refused(&[
+        "cannot be read",
+        "than the 10 that are borne",
+        "broken share",
+        ".png",
+    ]);
 }
 
 /// A tar with what a program must not follow.
@@ -193,7 +198,8 @@ fn checkpoints_of_other_words_or_sizes_are_refused_by_name() {
     let from = |first: &str, second: &str| {
         format!("[{:?}, {:?}]", place.path(first).to_str().unwrap(), place.path(second).to_str().unwrap())
     };
-    let refused = |from: String, words: &[&str]| run(&mut place.pretrain("out", &[("model.from", &from)])).refused(words);
+    let refused =
+        |from: String, words: &[&str]| run(&mut place.pretrain("out", &[("model.from", &from)])).refused(words);
     refused(from("one/model/captioner", "other/model/matcher"), &["other/model/matcher", "\"ein\""]);
     refused(from("one/model/captioner", "wide/model/matcher"), &["wide/model/matcher", "width", "32", "16"]);
     refused(from("one/model/captioner", "nowhere"), &["nowhere"]);

@@ -17,7 +17,9 @@ fn every_command_says_what_it_does() {
     }
     for task in TASKS {
         let help = run(trainer(task).arg("--help"));
-        for words in ["A run that was stopped goes on", "--out <DIR>", "--print-settings", "--json", "--device", "[SETTINGS]"] {
+        for words in
+            ["A run that was stopped goes on", "--out <DIR>", "--print-settings", "--json", "--device", "[SETTINGS]"]
+        {
             assert!(help.content().contains(words), "{words}: {}", help.out);
         }
     }
@@ -66,7 +68,11 @@ fn without_a_terminal_a_run_says_plain_lines() {
     let ran = run(&mut place.pretrain("out", &[("run.steps", "3")]));
     ran.content();
     let lines: Vec<_> = ran.err.lines().collect();
-    assert!(lines[0].starts_with("pre-training on cpu") && lines[0].contains("parameters, steps 0 to 3, into "), "{}", ran.err);
+    assert!(
+        lines[0].starts_with("pre-training on cpu") && lines[0].contains("parameters, steps 0 to 3, into "),
+        "{}",
+        ran.err
+    );
     assert!(lines.last().unwrap().starts_with("step 3/3 (100 %), epoch 0: itc "), "{}", ran.err);
 }
 

@@ -138,7 +138,11 @@ fn two_ranks_finetune_an_answerer_as_one_with_the_doubled_batch() {
     let place = Place::with_scenes(40);
     place.questions("questions", "data");
     let data = format!("[{:?}]", place.path("questions/vqa.json").to_str().unwrap());
-    two_equal_one(&["finetune", "answerer"], &place, &[("data.train", &data), ("run.steps", "6"), ("dropout.path", "0.0")]);
+    two_equal_one(
+        &["finetune", "answerer"],
+        &place,
+        &[("data.train", &data), ("run.steps", "6"), ("dropout.path", "0.0")],
+    );
 }
 
 #[test]
@@ -268,5 +272,6 @@ fn a_queue_that_the_whole_batch_does_not_divide_is_refused() {
 fn variables_that_no_launcher_sets_are_named() {
     let place = Place::with_scenes(16);
     let mut command = place.pretrain("out", &[]);
-    run(command.env("RANK", "7").env("WORLD_SIZE", "two")).refused(&["WORLD_SIZE is \"two\": it must be a whole number"]);
+    run(command.env("RANK", "7").env("WORLD_SIZE", "two"))
+        .refused(&["WORLD_SIZE is \"two\": it must be a whole number"]);
 }

@@ -177,7 +177,8 @@ fn a_disk_that_is_full_loses_nothing_older() {
     run(&mut place.pretrain("whole", &[])).content();
     let out = place.path("out");
     std::fs::create_dir(&out).unwrap();
-    let length: usize = place.results("whole").iter().filter(|(name, _)| name.starts_with("snap")).map(|f| f.1.len()).sum();
+    let length: usize =
+        place.results("whole").iter().filter(|(name, _)| name.starts_with("snap")).map(|f| f.1.len()).sum();
     // The whole run keeps two snapshots; this has room for two, and not for a third beside them.
     let size = length * 5 / 4;
     if !mount(format!("size={size}"), &out) {

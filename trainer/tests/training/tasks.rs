@@ -80,7 +80,12 @@ fn what_is_trained_further_starts_with_the_weights_that_it_was_given() {
     trained(&place, &["pretrain"], "pre", &[]);
     let from = list(&[place.path("pre/model/captioner"), place.path("pre/model/matcher")]);
     // A rate of zero leaves the weights as they came, but for the order of tensors in the file.
-    let still = [("model.from", from.as_str()), ("optimizer.rate", "0.0"), ("optimizer.warm_up_from", "0.0"), ("optimizer.least_rate", "0.0")];
+    let still = [
+        ("model.from", from.as_str()),
+        ("optimizer.rate", "0.0"),
+        ("optimizer.warm_up_from", "0.0"),
+        ("optimizer.least_rate", "0.0"),
+    ];
     trained(&place, &["pretrain"], "same", &still);
     for role in ["captioner", "matcher"] {
         assert!(files(&place.path("pre/model").join(role)) == files(&place.path("same/model").join(role)), "{role}");
