@@ -43,7 +43,8 @@ impl Settings {
         let share = |key, value: f32| (key, f64::from(value), [0.0, 1.0], SHARE);
         let dropped = |key, value: f32| (key, f64::from(value), [0.0, 0.99], "it must lie between 0 and 0.99");
         let large = |key, value: f32| (key, f64::from(value), [0.0, 1e6], NOT_NEGATIVE);
-        let beta = |key, value: f32| (key, f64::from(value), [0.0, 0.9999999], "it must lie between 0 and 1, and not be 1");
+        let beta =
+            |key, value: f32| (key, f64::from(value), [0.0, 0.9999999], "it must lie between 0 and 1, and not be 1");
         [
             ("data.broken_share", data.broken_share, [0.0, 1.0], SHARE),
             ("augmentation.flip", augmentation.flip, [0.0, 1.0], SHARE),

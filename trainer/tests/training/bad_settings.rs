@@ -7,7 +7,10 @@ fn a_setting_that_there_is_not_is_refused_with_the_one_that_is_meant() {
     let place = Place::with_scenes(16);
     let refused = |changes: &[(&str, &str)], words: &[&str]| run(&mut place.pretrain("out", changes)).refused(words);
     refused(&[("run.bach", "3")], &["out.toml: there is no setting \"run.bach\"; did you mean \"run.batch\"?"]);
-    refused(&[("optimiser.rate", "1e-4")], &["there is no setting \"optimiser.rate\"; did you mean \"optimizer.rate\"?"]);
+    refused(
+        &[("optimiser.rate", "1e-4")],
+        &["there is no setting \"optimiser.rate\"; did you mean \"optimizer.rate\"?"],
+    );
     assert!(!place.path("out").exists());
 }
 
@@ -24,8 +27,19 @@ fn sizes_that_make_no_model_are_refused_by_name() {
         (&[("model.vision_width", "1000000"), ("model.vision_layers", "256")], &["parameters", "at most"]),
         (&[("model.projection_width", "1000000"), ("losses.queue", "16000000")], &["values in a queue", "at most"]),
         (&[("data.tokens", "40")], &["data.tokens is 40, the model has 24 positions"]),
-        (&[("data.prompt", "\"a picture of a scene with a thing and a thing and a thing and a thing in it \"")], &["prompt"]),
-        (&[("run.batch", "65536"), ("losses.queue", "65536"), ("model.image_size", "4096"), ("model.patch_size", "64")], &["batch"]),
+        (
+            &[("data.prompt", "\"a picture of a scene with a thing and a thing and a thing and a thing in it \"")],
+            &["prompt"],
+        ),
+        (
+            &[
+                ("run.batch", "65536"),
+                ("losses.queue", "65536"),
+                ("model.image_size", "4096"),
+                ("model.patch_size", "64"),
+            ],
+            &["batch"],
+        ),
         (&[("run.device", "\"abacus\"")], &["there is no device \"abacus\": choose cuda, cpu or auto"]),
     ] {
         let ran = run(&mut place.pretrain("out", changes));
@@ -71,7 +85,7 @@ fn a_place_where_nothing_can_be_written_is_named() {
     for out in ["file", "file/out"] {
         let mut command = trainer(["pretrain"]);
         command.arg(place.settings("s", &[])).arg("--out").arg(place.path(out));
-        run(&mut command).refused(&["file", "--out"]);
+        run(&mut command).refused(&["--out ", "file", "choose another place"]);
     }
     assert_eq!(std::fs::read(place.path("file")).unwrap(), b"mine");
     std::fs::create_dir(place.path("out")).unwrap();
@@ -84,7 +98,7 @@ fn a_place_where_nothing_can_be_written_is_named() {
     {
         let mut command = trainer(["pretrain"]);
         command.arg(place.settings("s", &[])).args(["--out", "/proc/out"]);
-        run(&mut command).refused(&["/proc/out", "--out"]);
+        run(&mut command).refused(&["--out /proc/out: no folder can be made here"]);
     }
 }
 

@@ -17,7 +17,9 @@ fn every_command_says_what_it_does() {
     }
     for task in TASKS {
         let help = run(trainer(task).arg("--help"));
-        for words in ["A run that was stopped goes on", "--out <DIR>", "--print-settings", "--json", "--device", "[SETTINGS]"] {
+        for words in
+            ["A run that was stopped goes on", "--out <DIR>", "--print-settings", "--json", "--device", "[SETTINGS]"]
+        {
             assert!(help.content().contains(words), "{words}: {}", help.out);
         }
     }
@@ -53,7 +55,7 @@ fn json_is_one_object_and_nothing_else() {
     assert_eq!(ran.content().lines().count(), 1);
     let facts: Value = serde_json::from_str(&ran.out).unwrap();
     let keys: Vec<_> = facts.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(keys, ["broken_pictures", "losses", "model", "resumed_at", "steps"]);
+    assert_eq!(keys, ["broken_pictures", "losses", "model", "resumed_at", "skipped", "steps"]);
     assert_eq!(facts["model"].as_str(), place.path("out/model").to_str());
     let plain = run(&mut place.pretrain("plain", &[("run.steps", "2")]));
     let expected = ["captioner", "matcher"].map(|role| place.path("plain/model").join(role).display().to_string());
@@ -66,7 +68,11 @@ fn without_a_terminal_a_run_says_plain_lines() {
     let ran = run(&mut place.pretrain("out", &[("run.steps", "3")]));
     ran.content();
     let lines: Vec<_> = ran.err.lines().collect();
-    assert!(lines[0].starts_with("pre-training on cpu") && lines[0].contains("parameters, steps 0 to 3, into "), "{}", ran.err);
+    assert!(
+        lines[0].starts_with("pre-training on cpu") && lines[0].contains("parameters, steps 0 to 3, into "),
+        "{}",
+        ran.err
+    );
     assert!(lines.last().unwrap().starts_with("step 3/3 (100 %), epoch 0: itc "), "{}", ran.err);
 }
 

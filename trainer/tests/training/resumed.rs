@@ -73,7 +73,8 @@ fn a_killed_run_ends_byte_for_byte_as_one_that_was_not() {
 
 #[test]
 fn a_killed_run_with_two_threads_ends_byte_for_byte_as_one_that_was_not() {
-    let changes = [("run.threads", "2"), ("data.threads", "2"), ("run.accumulate", "2"), ("output.snapshot_every", "1")];
+    let changes =
+        [("run.threads", "2"), ("data.threads", "2"), ("run.accumulate", "2"), ("output.snapshot_every", "1")];
     ends_as_if_it_was_never_killed(&changes, 1 << 32);
 }
 
@@ -108,7 +109,11 @@ fn a_run_goes_on_when_it_is_asked_for_more_steps() {
     run(&mut place.pretrain("more", &[("run.steps", "7")])).content();
     run(&mut place.pretrain("more", &[])).content();
     assert_eq!(place.journal("whole"), place.journal("more"));
-    assert!(place.results("whole").iter().filter(|(name, _)| name.starts_with("model")).all(|file| {
-        place.results("more").contains(file)
-    }));
+    assert!(
+        place
+            .results("whole")
+            .iter()
+            .filter(|(name, _)| name.starts_with("model"))
+            .all(|file| { place.results("more").contains(file) })
+    );
 }
