@@ -184,6 +184,16 @@ impl Broken {
             self.first.push(line);
         }
     }
+
+    /// Adds another epoch's, each picture once; how many are new.
+    pub fn join(&mut self, other: &Broken) -> u64 {
+        let known = self.count();
+        self.seen.extend(&other.seen);
+        let room = MAX_NAMED.saturating_sub(self.first.len());
+        let lines: Vec<_> = other.first.iter().filter(|line| !self.first.contains(line)).take(room).cloned().collect();
+        self.first.extend(lines);
+        self.count() - known
+    }
 }
 
 /// Makes batches of a dataset, epoch by epoch.

@@ -305,7 +305,8 @@ impl Settings {
 
     /// Every setting as `section.key` and its value.
     pub fn facts(&self) -> BTreeMap<String, String> {
-        let table = toml::Table::try_from(self).expect("settings are tables of plain values");
+        // Through the text, which has numbers as people write them.
+        let table: toml::Table = self.to_toml().parse().expect("settings are written as TOML");
         let keys = table.into_iter().flat_map(|(section, values)| {
             let values = match values {
                 toml::Value::Table(values) => values,

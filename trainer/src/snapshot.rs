@@ -175,7 +175,13 @@ impl Snapshot {
             Some(value) => terminal::printable(value),
             None => "nothing".to_owned(),
         };
-        match theirs.keys().chain(ours.keys()).find(|name| theirs.get(*name) != ours.get(*name)) {
+        // Another task has other settings too: it is the reason to name.
+        let task = "task".to_owned();
+        match std::iter::once(&task)
+            .chain(theirs.keys())
+            .chain(ours.keys())
+            .find(|name| theirs.get(*name) != ours.get(*name))
+        {
             None => Ok(()),
             Some(name) => Err(SnapshotError::Settings {
                 step: self.facts.step,

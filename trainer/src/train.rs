@@ -19,7 +19,7 @@ pub use start::{Beginning, begin, open_data, roles};
 use crate::augmentation::{Augmentation, RandAugment};
 use crate::engine::{AdamW, Device, EngineError};
 use crate::journal::StepRecord;
-use crate::loader::{Items, Loader, LoaderSettings, Pass};
+use crate::loader::{Broken, Items, Loader, LoaderSettings, Pass};
 use crate::model::Shares;
 use crate::objectives::{Batch, Settings as StepSettings};
 use crate::optimizer::Schedule;
@@ -49,6 +49,11 @@ pub enum TrainError {
          optimizer.rate, or optimizer.clip, keeps weights small", folder.display()
     )]
     Overflow { step: u64, folder: PathBuf },
+    #[error(
+        "model.tokenizer, {}, and the tokenizer of {} differ at word {id}: {theirs:?} and {ours:?}; leave model.tokenizer \
+         empty to use the checkpoint's", tokenizer.display(), checkpoint.display()
+    )]
+    Words { tokenizer: PathBuf, checkpoint: PathBuf, id: usize, theirs: String, ours: String },
     #[error("run.accumulate is {accumulate}, and an epoch has {batches} batches: ask for at most as many")]
     Accumulate { accumulate: usize, batches: u64 },
     #[error("losses.queue is {queue}: it must be a multiple of the whole batch, {whole} pictures over all ranks")]
@@ -100,8 +105,10 @@ pub struct Finished {
     pub losses: Vec<(&'static str, f32)>,
     /// The folder with the model's roles.
     pub model: PathBuf,
-    /// Pictures that could not be read.
+    /// Pictures that this rank could not read.
     pub broken: u64,
+    /// Files, rows and texts of the data that cannot be used.
+    pub skipped: u64,
     /// Steps that were already done when it began.
     pub resumed_at: u64,
 }
@@ -113,7 +120,12 @@ pub struct Finished {
 pub fn train<D: Device>(device: D, job: &Job) -> Result<Finished, TrainError> {
     let settings = &job.settings;
     let data = open_data(&settings.data.train)?;
-    let beginning = begin(settings, job.task, &data)?;
+    let mut beginning = begin(settings, job.task, &data)?;
+    let skipped = data.skipped().count();
+    if skipped > 0 {
+        let named = data.skipped().first().join("; ");
+        beginning.report.notes.push(format!("{skipped} things in the data cannot be used: {named}"));
+    }
     let loader = Loader::new(data, loading(job, &beginning, &device))?;
     let (accumulate, batches) = (settings.run.accumulate, loader.steps());
     if accumulate as u64 > batches {
@@ -134,7 +146,7 @@ pub fn train<D: Device>(device: D, job: &Job) -> Result<Finished, TrainError> {
     drop(state);
     record.begin(&learner, &beginning)?;
 
-    let mut broken = 0;
+    let mut broken = Broken::default();
     let mut last = Vec::new();
     while learner.steps() < total {
         let (epoch, within) = (learner.steps() / steps_an_epoch, learner.steps() % steps_an_epoch);
@@ -157,15 +169,16 @@ pub fn train<D: Device>(device: D, job: &Job) -> Result<Finished, TrainError> {
             last.clone_from(&outcome.losses);
             record.step(&learner, &beginning, &step)?;
         }
-        broken += batches.broken().count();
-        record.broken(batches.broken());
+        if broken.join(batches.broken()) > 0 {
+            record.broken(&broken);
+        }
     }
     let model = record.finish(&learner, &beginning)?;
     if last.is_empty() {
         last = record.last_losses()?;
     }
     let losses = job.task.objective().losses().iter().copied().zip(last).collect();
-    Ok(Finished { steps: total, losses, model, broken, resumed_at })
+    Ok(Finished { steps: total, losses, model, broken: broken.count(), skipped, resumed_at })
 }
 
 /// Refuses ranks with different data: other words, sizes and steps would follow. And a queue that the whole batch does not

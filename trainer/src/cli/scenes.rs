@@ -10,8 +10,8 @@ use edgeblip_trainer::scenes::{SceneSettings, Scenes, Split};
 use image::ImageEncoder;
 use terminal::progress::Progress;
 
-/// The captions are true unless noise is asked for; the truth is always kept beside them.
 #[derive(Args)]
+#[command(after_help = "The captions are true unless noise is asked for; the truth is always kept beside them.")]
 pub struct Make {
     /// Folder to make
     #[arg(long, value_name = "DIR")]

@@ -14,8 +14,8 @@ use edgeblip_trainer::train::{Finished, Job, train};
 
 use super::models::{Work, compute};
 
-/// A run that was stopped goes on when the same command is given again.
 #[derive(Args)]
+#[command(after_help = "A run that was stopped goes on when the same command is given again.")]
 pub struct Train {
     /// Settings that differ from the defaults, as TOML
     #[arg(value_name = "SETTINGS", required_unless_present = "print_settings")]
@@ -46,7 +46,8 @@ impl Train {
         if let Some(device) = self.device {
             settings.run.device = device;
         }
-        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("--out {}: no folder can be made here; choose another place", folder.display()))?;
         let ranks = meet(&settings, task)?;
         let job = Job { task, settings, folder: folder.clone(), ranks };
         let (device, threads) = (job.settings.run.device.as_str(), job.settings.run.threads);
@@ -102,6 +103,7 @@ fn report(finished: &Finished, json: bool) -> Result<()> {
         let line = serde_json::json!({
             "steps": finished.steps, "resumed_at": finished.resumed_at, "losses": losses,
             "model": finished.model, "broken_pictures": finished.broken,
+            "skipped": finished.skipped,
         });
         return Ok(writeln!(out, "{}", terminal::json(&line)?)?);
     }

@@ -313,3 +313,38 @@ fn labels(batch: &Batch, facts: &StepFacts, tokens: usize, objective: Objective)
     }
     (words, weights)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::cpu::Cpu;
+
+    #[test]
+    fn ranks_draw_negatives_alike_and_drop_each_for_itself() {
+        let device = Cpu::<f32>::new(1).unwrap();
+        let tokens = SpecialTokens { pad: 0, unknown: 1, class: 2, separator: 3, decoder_start: 4, encoder_start: 5 };
+        let batch = Batch {
+            pixels: vec![0.0; 12],
+            pictures: 1,
+            texts: vec![vec![2, 6, 3]],
+            names: vec![7],
+            ..Batch::default()
+        };
+        let seeds = [0, 1].map(|rank| {
+            let facts = StepFacts {
+                seed: step_seed(3, 9),
+                rank,
+                world: 2,
+                words: 4,
+                padded: 3,
+                scalars: [0.0; scalars::COUNT],
+                queue_at: 0,
+                bank_names: vec![7, 8],
+            };
+            let input = Input::new(&device, &batch, &facts, (Objective::Joint, tokens)).unwrap();
+            (input.seed.to_vec(), input.own_seed.to_vec())
+        });
+        assert_eq!(seeds[0].0, seeds[1].0);
+        assert_ne!(seeds[0].1, seeds[1].1);
+    }
+}

@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::frame::{Call, Header, Kind, Operation};
-use super::{Group, Limits, Place, RanksError, meeting};
+use super::{Group, Limits, MAX_MESSAGE_BYTES, Place, RanksError, meeting};
 
 const QUICK: Limits = Limits {
     meeting: Duration::from_secs(5),
@@ -229,6 +229,19 @@ fn a_rank_without_a_sign_of_life_is_named_within_the_limit() {
     assert!(matches!(error, RanksError::Silent { rank: 1, .. }), "{error}");
     assert!(start.elapsed() >= QUICK.silence && start.elapsed() < 5 * QUICK.silence, "{:?}", start.elapsed());
     drop(mute);
+}
+
+#[test]
+fn a_broadcast_is_as_long_as_a_model() {
+    let length = 3 * MAX_MESSAGE_BYTES / size_of::<f32>() + 5;
+    let told = each(3, |group| {
+        let mut values: Vec<f32> = (0..length).map(|place| (place * (1 - group.rank().min(1))) as f32).collect();
+        group.broadcast(&mut values).unwrap();
+        values
+    });
+    assert!(told.iter().all(|values| values.iter().enumerate().all(|(place, value)| *value == place as f32)));
+    let differ = failures(2, |group| group.broadcast(&mut vec![1_u32; 3 + group.rank()]));
+    assert!(differ.iter().any(|message| message.contains("out of step")), "{differ:?}");
 }
 
 #[test]

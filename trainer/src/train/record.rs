@@ -138,9 +138,11 @@ impl<'a> Record<'a> {
 
     /// Names pictures that could not be read.
     pub fn broken(&self, broken: &Broken) {
-        let display = self.writer.as_ref().and_then(|writer| writer.display.as_ref());
-        if let Some(display) = display.filter(|_| broken.count() > 0) {
-            display.say(&format!("{} pictures could not be read: {}", broken.count(), broken.first().join("; ")));
+        let line = format!("{} pictures could not be read: {}", broken.count(), broken.first().join("; "));
+        match (self.writer.as_ref().and_then(|writer| writer.display.as_ref()), &self.job.ranks) {
+            (Some(display), _) => display.say(&line),
+            (None, Some(ranks)) => eprintln!("rank {}: {line}", ranks.rank()),
+            (None, None) => eprintln!("{line}"),
         }
     }
 

@@ -64,6 +64,9 @@ pub fn begin(settings: &Settings, task: Task, data: &Dataset) -> Result<Beginnin
     let paths = from.from.iter().filter(|place| *place != RANDOM).map(PathBuf::from);
     let checkpoints = paths.map(|path| Ok((Checkpoint::open(&path, &options)?, path)));
     let checkpoints = checkpoints.collect::<Result<Vec<_>, TrainError>>()?;
+    for (checkpoint, path) in &checkpoints {
+        compare_words(checkpoint, path, &options)?;
+    }
     let preparation = match checkpoints.first() {
         Some((checkpoint, _)) => Preparation::of(checkpoint),
         None => prepare(from, data)?,
@@ -94,10 +97,24 @@ pub fn begin(settings: &Settings, task: Task, data: &Dataset) -> Result<Beginnin
     if !from.text_from.is_empty() {
         start.text(Path::new(&from.text_from))?;
     }
-    let (weights, report) = start.finish();
+    let (weights, mut report) = start.finish();
+    if from.tokenizer == CAPTIONS && !checkpoints.is_empty() {
+        report.notes.push("model.tokenizer makes no words: the checkpoint brings its own".to_owned());
+    }
     let words = Words::new(preparation.vocabulary.clone())?;
     let tokenizer = Tokenizer::new(words, preparation.settings, preparation.tokens)?;
     Ok(Beginning { model, config, preparation, tokenizer, weights, report })
+}
+
+/// Refuses a tokenizer that was named beside a checkpoint which was trained with other words.
+fn compare_words(checkpoint: &Checkpoint, path: &Path, options: &OpenOptions) -> Result<(), TrainError> {
+    let brings_words = ["tokenizer.json", "vocab.txt"].iter().any(|name| path.join(name).is_file());
+    let Some(tokenizer) = options.tokenizer.as_ref().filter(|_| brings_words) else { return Ok(()) };
+    let own = Checkpoint::open(path, &OpenOptions { tokenizer: None, ..options.clone() })?;
+    let mut pairs = checkpoint.vocabulary().iter().zip(own.vocabulary()).enumerate();
+    let Some((id, (theirs, ours))) = pairs.find(|(_, (theirs, ours))| theirs != ours) else { return Ok(()) };
+    let (theirs, ours) = (terminal::printable(theirs), terminal::printable(ours));
+    Err(TrainError::Words { tokenizer: tokenizer.clone(), checkpoint: path.to_owned(), id, theirs, ours })
 }
 
 /// The value of `model.from` for no checkpoint.

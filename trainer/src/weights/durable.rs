@@ -18,7 +18,7 @@ pub enum Existing {
 #[derive(Debug, thiserror::Error)]
 pub enum DurableError {
     /// The system's refusal; what was there before is still there.
-    #[error("{}: cannot be written: {source}; what was there before is untouched", path.display())]
+    #[error("{}: cannot be written: {source}; what was there before is untouched; see that there is room, or choose another place", path.display())]
     Io {
         /// Which file or folder.
         path: PathBuf,

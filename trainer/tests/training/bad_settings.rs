@@ -85,7 +85,7 @@ fn a_place_where_nothing_can_be_written_is_named() {
     for out in ["file", "file/out"] {
         let mut command = trainer(["pretrain"]);
         command.arg(place.settings("s", &[])).arg("--out").arg(place.path(out));
-        run(&mut command).refused(&["file", "--out"]);
+        run(&mut command).refused(&["--out ", "file", "choose another place"]);
     }
     assert_eq!(std::fs::read(place.path("file")).unwrap(), b"mine");
     std::fs::create_dir(place.path("out")).unwrap();
@@ -98,7 +98,7 @@ fn a_place_where_nothing_can_be_written_is_named() {
     {
         let mut command = trainer(["pretrain"]);
         command.arg(place.settings("s", &[])).args(["--out", "/proc/out"]);
-        run(&mut command).refused(&["/proc/out", "--out"]);
+        run(&mut command).refused(&["--out /proc/out: no folder can be made here"]);
     }
 }
 

@@ -55,7 +55,7 @@ fn json_is_one_object_and_nothing_else() {
     assert_eq!(ran.content().lines().count(), 1);
     let facts: Value = serde_json::from_str(&ran.out).unwrap();
     let keys: Vec<_> = facts.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(keys, ["broken_pictures", "losses", "model", "resumed_at", "steps"]);
+    assert_eq!(keys, ["broken_pictures", "losses", "model", "resumed_at", "skipped", "steps"]);
     assert_eq!(facts["model"].as_str(), place.path("out/model").to_str());
     let plain = run(&mut place.pretrain("plain", &[("run.steps", "2")]));
     let expected = ["captioner", "matcher"].map(|role| place.path("plain/model").join(role).display().to_string());

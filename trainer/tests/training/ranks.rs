@@ -159,16 +159,6 @@ fn ranks_go_on_from_the_snapshot_of_rank_0() {
     apart(&place, ["ranks", "one"]);
 }
 
-#[test]
-fn masks_of_ranks_differ() {
-    let place = Place::with_scenes(40);
-    let changes = [("run.steps", "3"), ("dropout.hidden", "0.5"), ("run.patience", "30")];
-    for ran in end(start(&place, &["pretrain"], [&changes, &changes])) {
-        ran.content();
-    }
-    assert_eq!(place.journal("ranks").len(), 3);
-}
-
 /// Two ranks of which one is killed; what the other says, and how soon.
 fn killed(rank: usize) -> (Ran, Duration) {
     let place = Place::with_scenes(40);
@@ -249,7 +239,7 @@ fn ranks_of_different_settings_are_refused_by_name() {
 }
 
 #[test]
-fn ranks_of_different_tasks_or_data_are_refused() {
+fn ranks_of_different_data_are_refused() {
     let place = Place::with_scenes(40);
     place.scenes("fewer", 32);
     let fewer = format!("[{:?}]", place.path("fewer").to_str().unwrap());
@@ -257,6 +247,26 @@ fn ranks_of_different_tasks_or_data_are_refused() {
     let [first, second] = end(start(&place, &["pretrain"], [&ours, &theirs]));
     first.refused(&["data.train is"]);
     second.refused(&["data.train is"]);
+}
+
+/// The same place may hold something else on another host: here it changes between the two.
+#[test]
+fn ranks_whose_data_differs_under_one_name_are_refused() {
+    let place = Place::with_scenes(40);
+    let port = port();
+    let starts = |rank: usize, settings: &[(&str, &str)]| {
+        let mut command = crate::place::trainer(["pretrain"]);
+        command.arg(place.settings(&format!("rank-{rank}"), settings)).arg("--out").arg("ranks");
+        let folder = place.path(&format!("host-{rank}"));
+        std::fs::create_dir(&folder).unwrap();
+        place.scenes(&format!("host-{rank}/data"), 40 - 8 * rank);
+        as_rank(&mut command, rank, &port).current_dir(folder).spawn().unwrap()
+    };
+    let changes = with(&[("data.train", "[\"data\"]")]);
+    let [first, second] = end([0, 1].map(|rank| starts(rank, &changes)));
+    for ran in [first, second] {
+        ran.refused(&["on rank 1 and", "on rank 0: give all ranks the same data"]);
+    }
 }
 
 #[test]

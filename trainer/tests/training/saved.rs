@@ -63,7 +63,6 @@ fn flip_a_bit(folder: &Path) {
 #[test]
 fn a_snapshot_that_is_of_no_use_is_named_and_an_older_one_used() {
     let place = stopped("7");
-    let saved = std::fs::read_dir(place.path("out")).unwrap().count();
     for (what, spoil, words) in SPOILED {
         let ran = run(&mut place.pretrain("out", &[("run.steps", "7"), ("output.snapshot_every", "1")]));
         ran.content();
@@ -78,7 +77,6 @@ fn a_snapshot_that_is_of_no_use_is_named_and_an_older_one_used() {
             }
         }
     }
-    assert!(std::fs::read_dir(place.path("out")).unwrap().count() <= saved + SPOILED.len());
 }
 
 #[test]
@@ -87,7 +85,7 @@ fn where_no_snapshot_is_of_use_the_run_is_refused_and_nothing_is_lost() {
     for (what, spoil, words) in SPOILED {
         let kept = place.path("kept");
         copy(&place.path("out/snapshots"), &kept);
-        [1, 2].map(|step| spoil(&snapshot(&place, step)));
+        [1, 2].into_iter().for_each(|step| spoil(&snapshot(&place, step)));
         let before = place.results("out");
         let ran = run(&mut place.pretrain("out", &[]));
         ran.refused(&["step-00000002", words]);
@@ -186,7 +184,7 @@ fn a_disk_that_is_full_loses_nothing_older() {
         return;
     }
     let _mounted = Mounted(out.clone());
-    run(&mut place.pretrain("out", &[])).refused(&["No space left on device", "out/", "free space"]);
+    run(&mut place.pretrain("out", &[])).refused(&["No space left on device", "out/", "see that there is room"]);
     assert!(snapshot(&place, 2).is_dir() && snapshot(&place, 4).is_dir());
     assert!(mount(format!("remount,size={}", 8 * length), &out));
     let ran = goes_on(&place);
