@@ -150,7 +150,14 @@ impl Snapshots {
     fn prune(&self) -> Result<Vec<(PathBuf, std::io::Error)>, SnapshotError> {
         let whole = self.steps()?.into_iter().rev().filter(|(_, path)| read::body(path).is_ok());
         let old = whole.skip(self.keep);
-        Ok(old.filter_map(|(_, path)| std::fs::remove_dir_all(&path).err().map(|error| (path, error))).collect())
+        Ok(old.filter_map(|(step, path)| self.delete(step, &path).err().map(|error| (path, error))).collect())
+    }
+
+    /// Deletes a snapshot under a name that is swept: what a process that is killed meanwhile leaves goes with the next.
+    fn delete(&self, step: u64, path: &Path) -> std::io::Result<()> {
+        let going = self.folder.join(format!("{}{STEP}{step:08}-{}", WRITING_MARKS[1], std::process::id()));
+        std::fs::rename(path, &going)?;
+        std::fs::remove_dir_all(going)
     }
 }
 

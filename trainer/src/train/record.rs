@@ -25,6 +25,8 @@ pub(super) struct Record<'a> {
     facts: BTreeMap<String, String>,
     writer: Option<Writer>,
     resumed: Option<Snapshot>,
+    /// Step of the newest snapshot: it is never written a second time, so there is always one.
+    saved_at: Option<u64>,
     began: Instant,
     page_at: Instant,
 }
@@ -41,7 +43,7 @@ impl<'a> Record<'a> {
     pub fn open(job: &'a Job, total: u64) -> Result<Record<'a>, TrainError> {
         let facts = facts(job);
         let is_first = job.ranks.as_ref().is_none_or(|ranks| ranks.rank() == 0);
-        let (mut writer, mut resumed) = (None, None);
+        let (mut writer, mut resumed, mut saved_at) = (None, None, None);
         if is_first {
             let snapshots = Snapshots::open(&job.folder.join("snapshots"), job.settings.output.snapshots)?;
             if let Some(found) = snapshots.latest()? {
@@ -49,12 +51,13 @@ impl<'a> Record<'a> {
                     eprintln!("passed over: {}", terminal::explained(error));
                 }
                 found.snapshot.same_settings(&facts)?;
+                saved_at = Some(found.snapshot.facts.step);
                 resumed = Some(found.snapshot);
             }
             writer = Some(Writer { snapshots, journal: None, display: None });
         }
         let now = Instant::now();
-        Ok(Record { job, total, facts, writer, resumed, began: now, page_at: now })
+        Ok(Record { job, total, facts, writer, resumed, saved_at, began: now, page_at: now })
     }
 
     /// The state to start from: the snapshot's, or a new one. All ranks get rank 0's.
@@ -193,13 +196,16 @@ impl<'a> Record<'a> {
         Ok(folder)
     }
 
-    fn save<D: Device>(&self, learner: &Learner<D>) -> Result<(), TrainError> {
-        let Some(writer) = &self.writer else { return Ok(()) };
+    fn save<D: Device>(&mut self, learner: &Learner<D>) -> Result<(), TrainError> {
+        let Some(writer) = self.writer.as_ref().filter(|_| self.saved_at != Some(learner.steps())) else {
+            return Ok(());
+        };
         let state = learner.state()?;
         if !state.is_finite() {
             return Err(TrainError::Overflow { step: state.step, folder: self.job.folder.join("snapshots") });
         }
         let saved = writer.snapshots.save(&frozen(state, &self.facts, self.job))?;
+        self.saved_at = Some(learner.steps());
         if let Some(display) = &writer.display {
             for path in &saved.aside {
                 display.say(&format!("moved aside: {}", path.display()));

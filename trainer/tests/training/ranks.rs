@@ -8,9 +8,15 @@ use serde_json::Value;
 
 use crate::place::{Place, Ran, run};
 
-/// Without dropout, whose masks are each rank's own.
-const SURE: [(&str, &str); 4] =
-    [("dropout.hidden", "0.0"), ("dropout.attention", "0.0"), ("output.snapshot_every", "4"), ("run.patience", "30")];
+/// Without dropout, whose masks are each rank's own. AdamW makes a step of full length of any gradient that is large
+/// beside its epsilon, and the gradients of key biases are nothing but what rounding leaves.
+const SURE: [(&str, &str); 5] = [
+    ("dropout.hidden", "0.0"),
+    ("dropout.attention", "0.0"),
+    ("optimizer.epsilon", "1e-4"),
+    ("output.snapshot_every", "4"),
+    ("run.patience", "30"),
+];
 /// How soon the others end where a process ended.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
@@ -93,7 +99,7 @@ fn apart(place: &Place, [a, b]: [&str; 2]) -> (f64, f32) {
             let (ours, theirs) = (values(&ours), values(&theirs));
             let largest = theirs.iter().fold(1e-2_f32, |most, value| most.max(value.abs()));
             let off = ours.iter().zip(&theirs).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs())) / largest;
-            assert!(off < 1e-3, "{name}: {tensor} is {off} apart");
+            assert!(off < 1e-4, "{name}: {tensor} is {off} apart");
             weights = weights.max(off);
         }
     }
