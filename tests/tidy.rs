@@ -20,7 +20,18 @@ const UNSAFE: &[&str] = &[
 /// Where tract may be named.
 const TRACT: &[&str] = &["runtime/src/inference.rs", "runtime/src/inference/"];
 /// Where `anyhow` may be named: programs, not libraries.
-const ANYHOW: &[&str] = &["runtime/src/cli.rs", "runtime/src/cli/", "export/src/main.rs", "examples/", "tests/"];
+const ANYHOW: &[&str] = &[
+    "runtime/src/cli.rs",
+    "runtime/src/cli/",
+    "export/src/main.rs",
+    "trainer/src/cli.rs",
+    "trainer/src/cli/",
+    "trainer/benches/",
+    "trainer/examples/",
+    "trainer/tests/",
+    "examples/",
+    "tests/",
+];
 /// Crates that promise to have no `unsafe` at all.
 const SAFE_CRATES: &[&str] = &["terminal", "blip", "picture", "checkpoint", "export", "firmware-config"];
 

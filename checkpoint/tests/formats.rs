@@ -104,7 +104,9 @@ fn another_image_size_changes_the_position_table_and_nothing_else() {
 
 #[test]
 fn the_authors_temperature_is_read_and_other_files_have_none() {
-    assert_eq!(open("pretrained.pth").temperature(), Some(0.07));
+    for name in ["pretrained.pth", "captioner.pth"] {
+        assert_eq!(open(name).temperature(), Some(0.07), "{name}");
+    }
     for name in ["captioner", "matcher", "answerer"] {
         assert_eq!(open(name).temperature(), None, "{name}");
     }

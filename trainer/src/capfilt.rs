@@ -90,7 +90,9 @@ pub enum CapfiltError {
         folder: PathBuf,
     },
     /// Some shards are not done.
-    #[error("{missing} of {shards} shards are not done, first {first}: run the rank that they belong to (shard modulo ranks)")]
+    #[error(
+        "{missing} of {shards} shards are not done, first {first}: run the rank that they belong to (shard modulo ranks)"
+    )]
     Missing {
         /// How many.
         missing: usize,
@@ -213,7 +215,8 @@ impl<'c, D: Device> Capfilt<'c, D> {
         settings.check(dataset.len())?;
         captioner.decoder()?;
         if filter.model.matching.is_none() {
-            let missing = GenerationError::Missing { part: "ITC projections and ITM head", wanted: "a matcher as filter" };
+            let missing =
+                GenerationError::Missing { part: "ITC projections and ITM head", wanted: "a matcher as filter" };
             return Err(missing.into());
         }
         let identity = identity::of_run(&settings, [&captioner, &filter])?;
@@ -283,9 +286,8 @@ impl<'c, D: Device> Capfilt<'c, D> {
 
 impl CapfiltSettings {
     fn check(&self, pictures: usize) -> Result<(), CapfiltError> {
-        let fault = |field, value: &dyn ToString, rule| {
-            Err(CapfiltError::Settings { field, value: value.to_string(), rule })
-        };
+        let fault =
+            |field, value: &dyn ToString, rule| Err(CapfiltError::Settings { field, value: value.to_string(), rule });
         if !(0.0..=1.0).contains(&self.threshold) {
             return fault("threshold", &self.threshold, "it lies between 0 and 1");
         }

@@ -6,8 +6,11 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use terminal::explained;
 
+mod models;
 mod scenes;
 mod train;
+mod capfilt;
+mod evaluate;
 
 /// Trains BLIP from pairs, filters and re-captions them, and measures.
 #[derive(Parser)]
@@ -24,6 +27,10 @@ enum Command {
     /// Train a model further, for one thing
     #[command(subcommand)]
     Finetune(Finetune),
+    /// Make a better dataset of a noisy one: caption its pictures, and throw out texts that do not match (CapFilt)
+    Capfilt(capfilt::Filter),
+    /// Measure captions, retrieval, matching and answers
+    Evaluate(evaluate::Evaluate),
     /// Make composed pictures with known captions, to learn from and to measure on
     Scenes(scenes::Make),
 }
@@ -55,6 +62,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Finetune(Finetune::Captioner(train)) => train.run(Task::Captioner),
         Command::Finetune(Finetune::Matcher(train)) => train.run(Task::Matcher),
         Command::Finetune(Finetune::Answerer(train)) => train.run(Task::Answerer),
+        Command::Capfilt(filter) => filter.run(),
+        Command::Evaluate(evaluate) => evaluate.run(),
         Command::Scenes(scenes) => scenes.run(),
     }
 }

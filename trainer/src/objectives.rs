@@ -158,6 +158,6 @@ impl<'p, D: Device> Step<'p, D> {
             0 => self.settings.checkpointed_vision,
             _ => self.settings.checkpointed_text,
         };
-        Pass { shares: self.settings.shares, seed: Some(&self.input.seed), number, checkpointed }
+        Pass { shares: self.settings.shares, seed: Some(&self.input.own_seed), number, checkpointed }
     }
 }

@@ -3,6 +3,8 @@
 //! The defaults are themselves such files, with their comments: `settings/training.toml` is pre-training's, and the others
 //! say what fine-tuning does differently.
 
+mod check;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -301,61 +303,17 @@ impl Settings {
         Ok(settings)
     }
 
-    fn check(&self, path: &Path, task: Task) -> Result<(), SettingsError> {
-        let refuse = |key, value: String, rule| Err(SettingsError::Value { path: path.to_owned(), key, value, rule });
-        let within = |key, value: f64, low: f64, high: f64, rule| match value >= low && value <= high {
-            true => Ok(()),
-            false => refuse(key, value.to_string(), rule),
-        };
-        let share = "it must lie between 0 and 1";
-        within("data.broken_share", self.data.broken_share, 0.0, 1.0, share)?;
-        within("losses.momentum", self.losses.momentum.into(), 0.0, 1.0, share)?;
-        within("losses.alpha", self.losses.alpha.into(), 0.0, 1.0, share)?;
-        within("losses.smoothing", self.losses.smoothing.into(), 0.0, 1.0, share)?;
-        for (key, value) in [
-            ("dropout.hidden", self.dropout.hidden),
-            ("dropout.attention", self.dropout.attention),
-            ("dropout.path", self.dropout.path),
-        ] {
-            within(key, value.into(), 0.0, 0.99, "it must lie between 0 and 0.99")?;
-        }
-        within("augmentation.flip", self.augmentation.flip, 0.0, 1.0, share)?;
-        within("augmentation.least_crop", self.augmentation.least_crop, 0.01, 1.0, "it must lie between 0.01 and 1")?;
-        within("augmentation.level", self.augmentation.level, 0.0, 10.0, "it must lie between 0 and 10")?;
-        for (key, value) in [
-            ("optimizer.rate", self.optimizer.rate),
-            ("optimizer.least_rate", self.optimizer.least_rate),
-            ("optimizer.weight_decay", self.optimizer.weight_decay),
-            ("optimizer.clip", self.optimizer.clip),
-        ] {
-            within(key, value.into(), 0.0, 1e6, "it must be zero or more")?;
-        }
-        for (key, value, most) in [
-            ("run.batch", self.run.batch, 1 << 16),
-            ("run.accumulate", self.run.accumulate, 1 << 16),
-            ("data.tokens", self.data.tokens, 1 << 16),
-            ("data.threads", self.data.threads, 1024),
-            ("data.ahead", self.data.ahead, 1024),
-            ("output.snapshots", self.output.snapshots, 1 << 16),
-        ] {
-            within(key, value as f64, 1.0, most as f64, "it must be at least 1, and not beyond reason")?;
-        }
-        if self.data.tokens < 2 {
-            return refuse("data.tokens", self.data.tokens.to_string(), "a text has a start and an end: at least 2");
-        }
-        let whole = self.run.batch;
-        let contrasts = matches!(task, Task::Pretrain | Task::Matcher);
-        if contrasts && (self.losses.queue < whole || !self.losses.queue.is_multiple_of(whole)) {
-            return refuse(
-                "losses.queue",
-                self.losses.queue.to_string(),
-                "it must be a multiple of run.batch, and not 0",
-            );
-        }
-        if self.run.epochs == 0 && self.run.steps == 0 {
-            return refuse("run.epochs", "0".to_owned(), "say how many epochs or steps to train");
-        }
-        Ok(())
+    /// Every setting as `section.key` and its value.
+    pub fn facts(&self) -> BTreeMap<String, String> {
+        let table = toml::Table::try_from(self).expect("settings are tables of plain values");
+        let keys = table.into_iter().flat_map(|(section, values)| {
+            let values = match values {
+                toml::Value::Table(values) => values,
+                _ => toml::Table::new(),
+            };
+            values.into_iter().map(move |(key, value)| (format!("{section}.{key}"), value.to_string()))
+        });
+        keys.collect()
     }
 
     /// The settings as a file.
@@ -442,6 +400,12 @@ mod tests {
             ("[run]\nbatch = \"many\"", "mine.toml"),
             ("[optimizer]\ndecay = \"cubic\"", "cubic"),
             ("[run]\nepochs = 0", "run.epochs is 0"),
+            ("[run]\nepochs = 9_000_000_000_000_000_000", "run.epochs is"),
+            ("[losses]\nqueue = 75_000_000_000", "losses.queue is"),
+            ("[augmentation]\noperations = 1_000_000_000", "augmentation.operations is"),
+            ("[optimizer]\nbeta2 = 1.0", "optimizer.beta2 is 1"),
+            ("[run]\npatience = 0", "run.patience is 0"),
+            ("[run]\nseed = -1", "mine.toml"),
         ] {
             let message = parse(text, Task::Pretrain).unwrap_err();
             assert!(message.contains(words), "{text}: {message}");

@@ -44,6 +44,17 @@ pub enum TrainError {
     Prompt { prompt_tokens: usize, tokens: usize },
     #[error("step {step}: a loss is not a number ({losses}); the batch and how to look at it are in {}", folder.display())]
     NotANumber { step: u64, losses: String, folder: PathBuf },
+    #[error(
+        "after step {step} a weight is no number, so it is not saved: the last good snapshot is in {}; a lower \
+         optimizer.rate, or optimizer.clip, keeps weights small", folder.display()
+    )]
+    Overflow { step: u64, folder: PathBuf },
+    #[error("run.accumulate is {accumulate}, and an epoch has {batches} batches: ask for at most as many")]
+    Accumulate { accumulate: usize, batches: u64 },
+    #[error("losses.queue is {queue}: it must be a multiple of the whole batch, {whole} pictures over all ranks")]
+    Queue { queue: usize, whole: usize },
+    #[error("{what} on rank {rank} and {ours} on rank 0: give all ranks the same data")]
+    Data { rank: usize, what: String, ours: u64 },
     #[error("{}: cannot be written: {source}", path.display())]
     Write { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
@@ -104,11 +115,16 @@ pub fn train<D: Device>(device: D, job: &Job) -> Result<Finished, TrainError> {
     let data = open_data(&settings.data.train)?;
     let beginning = begin(settings, job.task, &data)?;
     let loader = Loader::new(data, loading(job, &beginning, &device))?;
-    let steps_an_epoch = (loader.steps() / settings.run.accumulate as u64).max(1);
+    let (accumulate, batches) = (settings.run.accumulate, loader.steps());
+    if accumulate as u64 > batches {
+        return Err(TrainError::Accumulate { accumulate, batches });
+    }
+    let steps_an_epoch = batches / accumulate as u64;
     let total = match settings.run.steps {
         0 => settings.run.epochs * steps_an_epoch,
         steps => steps,
     };
+    same_on_all_ranks(job, &loader, &beginning)?;
     let mut record = Record::open(job, total)?;
     let state = record.state(&beginning)?;
     let resumed_at = state.step;
@@ -129,7 +145,10 @@ pub fn train<D: Device>(device: D, job: &Job) -> Result<Finished, TrainError> {
             }
             let began = Instant::now();
             let (read, shared) = next_step(job, &reader, &mut batches, &learner)?;
-            let outcome = learner.learn(&read, &shared)?;
+            let mut outcome = learner.learn(&read, &shared)?;
+            if let Some(ranks) = &job.ranks {
+                mean(ranks, &mut outcome.losses)?;
+            }
             if !outcome.is_finite() {
                 return Err(record.keep_batch(&learner, &read, &outcome)?);
             }
@@ -142,8 +161,39 @@ pub fn train<D: Device>(device: D, job: &Job) -> Result<Finished, TrainError> {
         record.broken(batches.broken());
     }
     let model = record.finish(&learner, &beginning)?;
+    if last.is_empty() {
+        last = record.last_losses()?;
+    }
     let losses = job.task.objective().losses().iter().copied().zip(last).collect();
     Ok(Finished { steps: total, losses, model, broken, resumed_at })
+}
+
+/// Refuses ranks with different data: other words, sizes and steps would follow. And a queue that the whole batch does not
+/// fill in whole turns.
+fn same_on_all_ranks(job: &Job, loader: &Loader, beginning: &Beginning) -> Result<(), TrainError> {
+    let Some(ranks) = &job.ranks else { return Ok(()) };
+    let (queue, whole) = (job.settings.losses.queue, job.settings.run.batch * ranks.world());
+    if beginning.model.matching.is_some() && !queue.is_multiple_of(whole) {
+        return Err(TrainError::Queue { queue, whole });
+    }
+    let own = [loader.len() as u64, beginning.preparation.vocabulary.len() as u64];
+    let all = ranks.all_gather_u64(&own)?;
+    let (all, _) = all.as_chunks::<2>();
+    for (rank, theirs) in all.iter().enumerate() {
+        let mut facts =
+            ["the texts to learn from", "the words of the vocabulary"].into_iter().zip(theirs.iter().zip(&all[0]));
+        if let Some((what, (theirs, ours))) = facts.find(|(_, (theirs, ours))| theirs != ours) {
+            return Err(TrainError::Data { rank, what: format!("{what} are {theirs}"), ours: *ours });
+        }
+    }
+    Ok(())
+}
+
+/// The mean over all ranks, in place.
+fn mean(ranks: &Group, values: &mut [f32]) -> Result<(), TrainError> {
+    ranks.all_reduce(values)?;
+    values.iter_mut().for_each(|value| *value /= ranks.world() as f32);
+    Ok(())
 }
 
 /// The batches of one step, and what the ranks must agree on about them.
@@ -172,7 +222,8 @@ fn next_step<D: Device>(
 fn agree(job: &Job, batch: &Batch, number: u64) -> Result<Shared, TrainError> {
     let mut shared = Shared { names: batch.names.clone(), words: batch.words(), padded: 0, number };
     if let Some(ranks) = &job.ranks {
-        let longest = batch.texts.iter().map(Vec::len).max().unwrap_or(1);
+        let questions = batch.answers.iter().flat_map(|answers| &answers.questions);
+        let longest = batch.texts.iter().chain(questions).map(Vec::len).max().unwrap_or(1);
         shared.names = ranks.all_gather_u32(&batch.names)?;
         let facts = ranks.all_gather_u32(&[shared.words as u32, longest as u32])?;
         shared.words = facts.iter().step_by(2).map(|words| *words as usize).sum();

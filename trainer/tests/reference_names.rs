@@ -45,7 +45,7 @@ pub fn file_name(ours: &str) -> String {
         }
         Some(("encoder", rest)) => text("text_encoder", rest),
         Some(("decoder", rest)) if rest.starts_with("head") => {
-            let rest = rest.strip_prefix("head.").unwrap();
+            let rest = rest.strip_prefix("head.").expect("the golden is as its README says");
             let rest = rest.replace("transform.", "transform.dense.").replace("norm.", "transform.LayerNorm.");
             format!("text_decoder.cls.predictions.{rest}")
         }

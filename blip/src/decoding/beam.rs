@@ -69,12 +69,7 @@ impl State {
 }
 
 /// The `count` best continuations of all rows, best first; of equals the one from the earlier row, then the smaller id.
-fn best_candidates(
-    running: &[Hypothesis],
-    logits: &[Vec<f64>],
-    search: &Search,
-    count: usize,
-) -> Vec<Candidate> {
+fn best_candidates(running: &[Hypothesis], logits: &[Vec<f64>], search: &Search, count: usize) -> Vec<Candidate> {
     let mut best: Vec<Candidate> = Vec::with_capacity(count + 1);
     for (row, (hypothesis, logits)) in running.iter().zip(logits).enumerate() {
         let log_probs = log_softmax(logits);

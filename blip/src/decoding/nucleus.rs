@@ -107,16 +107,30 @@ fn keep_top_k(scores: &mut [f64], top_k: usize) {
 /// Drops the smallest weights whose share, added up from the smallest, stays within `1 - top_p`; never the largest.
 /// Of equal weights the one with the larger id goes first. Source: `TopPLogitsWarper`.
 fn keep_top_p(weights: &mut [f64], top_p: f64) {
-    let mut order: Vec<usize> = (0..weights.len()).collect();
-    order.sort_by(|&a, &b| weights[a].total_cmp(&weights[b]).then(b.cmp(&a)));
-    let total: f64 = order.iter().map(|&index| weights[index]).sum();
+    let total: f64 = weights.iter().sum();
+    // What is at most an even share of what may be dropped is dropped together, and need not be sorted.
+    let small = (1.0 - top_p) * total / weights.len() as f64;
     let mut sum = 0.0;
-    for &index in &order[..order.len() - 1] {
-        sum += weights[index];
-        if sum / total > 1.0 - top_p {
-            break;
+    let mut order = Vec::new();
+    for (index, weight) in weights.iter().enumerate() {
+        if *weight > small {
+            order.push(index);
+        } else {
+            sum += weight;
         }
-        weights[index] = 0.0;
+    }
+    order.sort_by(|&a, &b| weights[a].total_cmp(&weights[b]).then(b.cmp(&a)));
+    let Some((_, all_but_largest)) = order.split_last() else { return };
+    let dropped = all_but_largest.iter().take_while(|index| {
+        sum += weights[**index];
+        sum / total <= 1.0 - top_p
+    });
+    let least = order[dropped.count()];
+    let (weight, id) = (weights[least], least);
+    for (index, other) in weights.iter_mut().enumerate() {
+        if *other < weight || *other == weight && index > id {
+            *other = 0.0;
+        }
     }
 }
 

@@ -99,7 +99,8 @@ impl Parts {
         let file = File::open(&path).map_err(|source| CapfiltError::File { file: path.clone(), source })?;
         let mut lines = BufReader::new(file);
         let damaged = |reason: String| CapfiltError::Damaged { file: path.clone(), reason };
-        let found: Header = serde_json::from_str(&line(&mut lines, &path)?).map_err(|error| damaged(error.to_string()))?;
+        let found: Header =
+            serde_json::from_str(&line(&mut lines, &path)?).map_err(|error| damaged(error.to_string()))?;
         if found != *header {
             return Err(damaged("it is another shard's".to_owned()));
         }

@@ -4,7 +4,7 @@ use terminal::progress::Progress;
 
 use super::decide::{Judged, Rule, Scores, decide, words};
 use super::parts::Part;
-use super::{Capfilt, Captioned, CapfiltError, Decision};
+use super::{Capfilt, CapfiltError, Captioned, Decision};
 use crate::dataset::Origin;
 use crate::engine::{Device, splitmix64};
 use crate::evaluation::{Claim, Decoded, cosine, each_batch};
@@ -97,8 +97,10 @@ impl<D: Device> Capfilt<'_, D> {
         if with_words.is_empty() {
             return Ok(());
         }
-        let claims: Vec<Claim<'_>> =
-            with_words.iter().map(|(picture, text)| Claim { picture: *picture, text: &texts[*picture][*text].text }).collect();
+        let claims: Vec<Claim<'_>> = with_words
+            .iter()
+            .map(|(picture, text)| Claim { picture: *picture, text: &texts[*picture][*text].text })
+            .collect();
         let itm = self.filter.match_probabilities(&seen, &claims)?;
         let all: Vec<&str> = claims.iter().map(|claim| claim.text).collect();
         let vectors = self.filter.text_vectors(&all)?;

@@ -42,8 +42,9 @@ pub struct Make {
     settings: Option<PathBuf>,
 }
 
+/// How a dataset is stored.
 #[derive(Clone, Copy, ValueEnum)]
-enum Store {
+pub enum Store {
     /// Pictures and metadata.jsonl
     Folder,
     /// WebDataset tars
@@ -54,6 +55,19 @@ enum Store {
     Coco,
     /// Parquet
     Parquet,
+}
+
+impl Store {
+    /// The format of that name.
+    pub fn format(self) -> Format {
+        match self {
+            Store::Folder => Format::ImageFolder,
+            Store::Tar => Format::WebDataset,
+            Store::Json => Format::BlipJson,
+            Store::Coco => Format::CocoJson,
+            Store::Parquet => Format::Parquet,
+        }
+    }
 }
 
 impl Make {
@@ -74,14 +88,7 @@ impl Make {
         // CapFilt keeps what people wrote and judges what may be noise.
         let origin = if settings.noise.share > 0.0 { Origin::Web } else { Origin::Human };
         let scenes = Scenes::new(&settings)?;
-        let format = match self.format {
-            Store::Folder => Format::ImageFolder,
-            Store::Tar => Format::WebDataset,
-            Store::Json => Format::BlipJson,
-            Store::Coco => Format::CocoJson,
-            Store::Parquet => Format::Parquet,
-        };
-        let mut writer = DatasetWriter::create(&self.out, format, &WriteOptions::default())?;
+        let mut writer = DatasetWriter::create(&self.out, self.format.format(), &WriteOptions::default())?;
         let progress = Progress::new("scenes");
         progress.stage("painting", self.count as usize);
         for index in self.first..self.first + self.count {

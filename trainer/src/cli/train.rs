@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use edgeblip_trainer::engine::cpu::Cpu;
-use edgeblip_trainer::engine::cuda::Cuda;
+use edgeblip_trainer::engine::Device;
 use edgeblip_trainer::ranks::{Group, Limits, Place};
 use edgeblip_trainer::settings::{Settings, Task, defaults};
 use edgeblip_trainer::train::{Finished, Job, train};
+
+use super::models::{Work, compute};
 
 /// A run that was stopped goes on when the same command is given again.
 #[derive(Args)]
@@ -46,72 +47,51 @@ impl Train {
             settings.run.device = device;
         }
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        let ranks = meet(&settings)?;
+        let ranks = meet(&settings, task)?;
         let job = Job { task, settings, folder: folder.clone(), ranks };
-        let finished = compute(&job).inspect_err(|error| {
+        let (device, threads) = (job.settings.run.device.as_str(), job.settings.run.threads);
+        let finished = compute(Run(&job), device, threads).inspect_err(|error| {
             if let Some(ranks) = &job.ranks {
                 ranks.end(&error.to_string());
             }
         })?;
-        report(&finished, self.json)
+        match &job.ranks {
+            Some(ranks) if ranks.rank() > 0 => Ok(()),
+            _ => report(&finished, self.json),
+        }
     }
 }
 
 /// The other ranks, where a launcher says that there are some.
-fn meet(settings: &Settings) -> Result<Option<Arc<Group>>> {
+fn meet(settings: &Settings, task: Task) -> Result<Option<Arc<Group>>> {
     let Some(place) = Place::from_environment()? else { return Ok(None) };
     if place.world == 1 {
         return Ok(None);
     }
-    let mut shared = settings.clone();
-    shared.run.device.clear();
-    shared.run.threads = 0;
-    let facts = [("settings".to_owned(), shared.to_toml())].into();
+    let mut facts = settings.facts();
+    facts.retain(|name, _| !OF_A_RANK.contains(&name.as_str()));
+    facts.insert("task".to_owned(), format!("{task:?}").to_lowercase());
     let patience = Duration::from_secs(settings.run.patience);
-    Ok(Some(Arc::new(Group::connect(&place, &facts, Limits { patience, ..Limits::default() })?)))
+    let limits = Limits { meeting: patience, silence: Limits::default().silence.min(patience / 2), patience };
+    Ok(Some(Arc::new(Group::connect(&place, &facts, limits)?)))
 }
 
-fn compute(job: &Job) -> Result<Finished> {
-    match job.settings.run.device.as_str() {
-        "cpu" => on_cpu(job),
-        "cuda" => on_gpu(Cuda::open(local_rank()?)?, job),
-        "auto" => match Cuda::open(local_rank()?) {
-            Ok(gpu) => on_gpu(gpu, job),
-            Err(error) => {
-                eprintln!("on the CPU: {}", terminal::explained(&error));
-                on_cpu(job)
-            }
-        },
-        other => bail!("there is no device {other:?}: choose cuda, cpu or auto"),
+/// Settings that each rank may have for itself.
+const OF_A_RANK: [&str; 5] = ["run.device", "run.threads", "run.patience", "data.threads", "data.ahead"];
+
+/// Where ranks meet depends on the device.
+struct Run<'j>(&'j Job);
+
+impl Work for Run<'_> {
+    type Output = Finished;
+
+    fn on<D: Device>(self, device: D) -> Result<Finished> {
+        let device = match &self.0.ranks {
+            Some(ranks) => device.with_group(ranks)?,
+            None => device,
+        };
+        Ok(train(device, self.0)?)
     }
-}
-
-/// Which of this host's GPUs is ours.
-fn local_rank() -> Result<usize> {
-    Ok(Place::from_environment()?.map_or(0, |place| place.local_rank))
-}
-
-fn on_gpu(gpu: Cuda, job: &Job) -> Result<Finished> {
-    let gpu = match &job.ranks {
-        Some(ranks) => {
-            gpu.with_ranks(ranks.rank(), ranks.world(), |name| Ok(ranks.broadcast_bytes(&name.unwrap_or_default())?))?
-        }
-        None => gpu,
-    };
-    Ok(train(gpu, job)?)
-}
-
-fn on_cpu(job: &Job) -> Result<Finished> {
-    let threads = match job.settings.run.threads {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        threads => threads,
-    };
-    let device: Cpu = Cpu::new(threads)?;
-    let device = match &job.ranks {
-        Some(ranks) => device.with_ranks(ranks.clone()),
-        None => device,
-    };
-    Ok(train(device, job)?)
 }
 
 fn report(finished: &Finished, json: bool) -> Result<()> {

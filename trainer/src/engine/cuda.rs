@@ -436,6 +436,10 @@ impl Device for Cuda {
         self.scaled(flat, factor)
     }
 
+    fn with_group(self, group: &std::sync::Arc<crate::ranks::Group>) -> Result<Cuda> {
+        self.with_ranks(group.rank(), group.world(), |name| Ok(group.broadcast_bytes(&name.unwrap_or_default())?))
+    }
+
     fn rank(&self) -> usize {
         self.rank
     }

@@ -41,11 +41,7 @@ struct Line {
     caption: String,
 }
 
-pub(super) fn compare(
-    run: &Run<'_>,
-    settings: &BundleSettings,
-    own: &[Own],
-) -> Result<BundleFigures, EvaluationError> {
+pub(super) fn compare(run: &Run<'_>, settings: &BundleSettings, own: &[Own]) -> Result<BundleFigures, EvaluationError> {
     let folder = tempfile::tempdir()?;
     let (bundle, pictures) = (folder.path().join("bundle"), folder.path().join("pictures"));
     run.progress.stage("int8 bundle", 2);

@@ -82,7 +82,7 @@ impl<D: Device> Network<'_, D> {
             let batch = Texts { ids: &ids, lengths: &lengths, batch: claims.len(), tokens };
             let states = encoder.forward(&mut tape, &batch, Some(&memory), Order::Free, Pass::still())?;
             let first = tape.first_token(&states, encoder.shape(claims.len(), tokens))?;
-            let logits = tape.linear(&first, &matching.itm_head, claims.len())?;
+            let logits = tape.logits(&first, &matching.itm_head, claims.len())?;
             found.extend_from_slice(self.device.download(&logits.buffer)?.as_chunks().0);
         }
         Ok(found)
@@ -114,7 +114,8 @@ impl<D: Device> Network<'_, D> {
     }
 }
 
-const NO_MATCHER: GenerationError = GenerationError::Missing { part: "ITC projections and ITM head", wanted: "a matcher" };
+const NO_MATCHER: GenerationError =
+    GenerationError::Missing { part: "ITC projections and ITM head", wanted: "a matcher" };
 
 /// The probability of the second of two classes.
 pub fn probability([no, yes]: [f32; 2]) -> f32 {

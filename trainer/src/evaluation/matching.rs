@@ -102,8 +102,12 @@ pub fn matching_figures<D: Device>(
     (precision, seed): (f64, u64),
     progress: &Progress,
 ) -> Result<MatchingFigures, EvaluationError> {
-    let settings =
-        EvaluationSettings { seed, thresholds: Vec::new(), precisions: vec![precision], ..EvaluationSettings::default() };
+    let settings = EvaluationSettings {
+        seed,
+        thresholds: Vec::new(),
+        precisions: vec![precision],
+        ..EvaluationSettings::default()
+    };
     measure(&Run { dataset, settings: &settings, progress }, matcher, &mut Broken::default())
 }
 
@@ -115,12 +119,8 @@ fn figures(
     let count = pairs.len();
     let judged = Judgements::new(pairs)?;
     let calibration = judged.calibration(SHELVES);
-    let shelf = |bin: &crate::metrics::Bin| Shelf {
-        from: bin.from,
-        pairs: bin.pairs,
-        score: bin.score,
-        matches: bin.matches,
-    };
+    let shelf =
+        |bin: &crate::metrics::Bin| Shelf { from: bin.from, pairs: bin.pairs, score: bin.score, matches: bin.matches };
     Ok(MatchingFigures {
         pairs: count,
         roc_auc: judged.roc_auc(),

@@ -117,9 +117,9 @@ pub(super) fn measure<D: Device>(
     }
     let text_vectors = matcher.text_vectors(&corpus.texts)?;
     let width = text_vectors.len() / texts;
-    let rows = image_vectors.par_iter().flat_map_iter(|image| {
-        text_vectors.chunks_exact(width).map(|text| cosine(image, text))
-    });
+    let rows = image_vectors
+        .par_iter()
+        .flat_map_iter(|image| text_vectors.chunks_exact(width).map(|text| cosine(image, text)));
     let similarities = Similarities::new(images, texts, rows.collect())?;
     let directions = [Direction::TextsOfImages, Direction::ImagesOfTexts];
     let candidates = directions.map(|direction| similarities.candidates(direction, run.settings.retrieval.candidates));
@@ -174,7 +174,8 @@ fn judge<D: Device>(
         texts.sort_unstable();
         texts.dedup();
     }
-    let image_of: BTreeMap<usize, usize> = corpus.entries.iter().enumerate().map(|(image, entry)| (*entry, image)).collect();
+    let image_of: BTreeMap<usize, usize> =
+        corpus.entries.iter().enumerate().map(|(image, entry)| (*entry, image)).collect();
     let mut logits = BTreeMap::new();
     run.each("matching candidates", &mut Broken::default(), |batch| {
         let pixels = batch.pixels(matcher.image_size(), &matcher.normalization);

@@ -30,9 +30,7 @@ impl Evaluation {
             row("int8 bundle, bytes", bundle.bytes.to_string());
         }
         if let Some(retrieval) = &self.retrieval {
-            let recall = |figures: &RecallFigures| {
-                [figures.at_1, figures.at_5, figures.at_10].map(percent).join(" / ")
-            };
+            let recall = |figures: &RecallFigures| [figures.at_1, figures.at_5, figures.at_10].map(percent).join(" / ");
             row("texts of pictures, R@1/5/10", recall(&retrieval.texts_of_images));
             row("pictures of texts, R@1/5/10", recall(&retrieval.images_of_texts));
             row("texts of pictures, R@1/5/10, ITC alone", recall(&retrieval.texts_of_images_itc));

@@ -1,13 +1,14 @@
 use blip::decoding::{DecodingOptions, Strategy};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::judge::Claim;
 use super::*;
-use crate::dataset::{Origin, Pair, Text};
-use crate::generation::checkpoints::{Opened, held_out, repository};
+use crate::dataset::{DatasetOptions, Origin, Pair, Text};
+use crate::generation::checkpoints::{Opened, golden, held_out, repository};
+use crate::metrics::normalized_answer;
 use crate::report::Page;
 
-pub(crate) fn writing(strategy: Strategy) -> Writing {
+fn writing(strategy: Strategy) -> Writing {
     let options = DecodingOptions {
         strategy,
         repetition_penalty: 1.0,
@@ -83,7 +84,7 @@ fn a_pair_scores_the_same_in_any_order_of_claims() {
     }
 }
 
-pub(crate) fn scenes(most: usize) -> Dataset {
+fn scenes(most: usize) -> Dataset {
     let pair = |(scene, _): (Value, _)| {
         let name = scene["file"].as_str().unwrap();
         let text = scene["truth"].as_str().unwrap().to_owned();
@@ -153,4 +154,93 @@ fn a_dataset_without_questions_is_an_error_and_broken_pictures_are_counted() {
     let none = Dataset::from_pairs([broken("a")]).unwrap();
     let error = evaluate(&none, &models, &settings(), &Progress::Silent).unwrap_err().to_string();
     assert!(error.starts_with("no picture of the dataset can be read; the first: a: "), "{error}");
+}
+
+/// tiny-b's questions as a VQA json whose answers are those that transformers generates.
+fn questions(folder: &std::path::Path) -> Dataset {
+    let goldens = golden("tests/goldens/tiny-b/answerer.json");
+    let mut rows = Vec::new();
+    for entry in goldens["pictures"].as_array().unwrap() {
+        let path = entry["picture"].as_str().unwrap();
+        let name = path.rsplit('/').next().unwrap();
+        std::fs::copy(repository(path), folder.join(name)).unwrap();
+        for question in entry["questions"].as_array().unwrap() {
+            if question["encoder_token"] == "ENC" {
+                let answer = &question["runs"][1]["sequences"][0]["text"];
+                let id = rows.len();
+                rows.push(
+                    json!({"image": name, "question": question["question"], "answer": [answer], "question_id": id}),
+                );
+            }
+        }
+    }
+    let file = folder.join("questions.json");
+    std::fs::write(&file, serde_json::to_string(&rows).unwrap()).unwrap();
+    Dataset::open(file.to_str().unwrap(), &DatasetOptions::default()).unwrap()
+}
+
+#[test]
+fn answers_are_those_of_transformers_and_judged_by_the_official_rule() {
+    let (opened, folder) = (Opened::new("tests/goldens/tiny-b/answerer"), tempfile::tempdir().unwrap());
+    let dataset = questions(folder.path());
+    let models = Models { captioner: None, matcher: None, answerer: Some(opened.network()) };
+    let generated = AnswerWay::Generated(writing(Strategy::Beam { beams: 3 }));
+    let settings = EvaluationSettings { answers: generated, batch: 2, ..settings() };
+    let found = evaluate(&dataset, &models, &settings, &Progress::Silent).unwrap().answers.unwrap();
+    let expected: usize = dataset.entries().iter().map(|entry| entry.questions.len()).sum();
+    assert_eq!((found.questions, found.answers.len()), (expected, expected));
+    // The official rule takes "?" and articles from what the model says, but not from what people agree on.
+    let mut plain = 0.0;
+    for (answered, question) in found.answers.iter().zip(dataset.entries().iter().flat_map(|entry| &entry.questions)) {
+        assert_eq!(answered.question_id, question.id);
+        assert_eq!(answered.answer, question.answers[0].text);
+        plain += f64::from(normalized_answer(&answered.answer) == answered.answer);
+    }
+    assert!((found.accuracy.unwrap() - plain / expected as f64).abs() < 1e-9, "{found:?}");
+
+    let ranked = golden("trainer/tests/goldens/ranked_answers.json");
+    let answers: Vec<String> = serde_json::from_value(ranked["answers"].clone()).unwrap();
+    let settings = EvaluationSettings { answers: AnswerWay::Chosen { answers, read: 3 }, ..settings };
+    let found = evaluate(&dataset, &models, &settings, &Progress::Silent).unwrap().answers.unwrap();
+    assert_eq!(found.answers.len(), expected);
+    assert!(found.accuracy.unwrap() < 1.0);
+}
+
+/// A program that is a shell script.
+#[cfg(unix)]
+fn program(folder: &std::path::Path, name: &str, script: &str) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[cfg(unix)]
+#[test]
+fn a_bundle_is_made_and_its_captions_are_compared() {
+    let (captioner, folder) = (Opened::new("models/starter/captioner"), tempfile::tempdir().unwrap());
+    let models = Models { captioner: Some(captioner.network()), matcher: None, answerer: None };
+    let evaluated = |exporter: &str, runtime: &str| {
+        let bundle = BundleSettings {
+            checkpoint: repository("models/starter/captioner"),
+            exporter: program(folder.path(), "exporter", exporter),
+            runtime: program(folder.path(), "runtime", runtime),
+        };
+        let settings = EvaluationSettings { bundle: Some(bundle), ..settings() };
+        evaluate(&scenes(3), &models, &settings, &Progress::Silent)
+    };
+    let exporter = "test \"$3\" = --out && mkdir \"$4\" && printf 12345 > \"$4/weights.bin\"";
+    let runtime = "for last; do :; done
+        for picture in \"$last\"/*; do
+            echo \"{\\\"image\\\": \\\"$picture\\\", \\\"caption\\\": \\\"an owl to the left of an elephant at night\\\"}\"
+        done";
+    let found = evaluated(exporter, runtime).unwrap().bundle.unwrap();
+    assert_eq!((found.pictures, found.bytes), (3, 5));
+    assert!((found.equal - 1.0 / 3.0).abs() < 1e-9, "{found:?}");
+
+    let error = evaluated("echo no room >&2; exit 3", runtime).unwrap_err().to_string();
+    assert!(error.contains("exporter: failed with exit status: 3: no room"), "{error}");
+    let error = evaluated(exporter, "echo hello").unwrap_err().to_string();
+    assert!(error.contains("answers with something other than its JSON lines"), "{error}");
 }

@@ -292,6 +292,6 @@ impl LanguageHead {
     pub fn forward<D: Device>(&self, tape: &mut Tape<'_, D>, states: &Var<D>, rows: usize) -> Result<Var<D>> {
         let x = tape.linear_gelu(states, &self.transform, rows)?;
         let x = tape.norm(&x, &self.norm, rows)?;
-        tape.linear(&x, &self.output, rows)
+        tape.logits(&x, &self.output, rows)
     }
 }

@@ -3,7 +3,7 @@
 use blip::config::SpecialTokens;
 
 use super::Objective;
-use crate::engine::{Device, Result, scalars};
+use crate::engine::{Device, Result, scalars, step_seed};
 
 /// A batch on the host. There is a text for each picture; with [`Answers`], `texts` are the answers.
 #[derive(Clone, Debug, Default)]
@@ -90,8 +90,10 @@ pub struct Input<D: Device> {
     pub itm_weights: D::Buffer,
     /// Values for [`scalars`].
     pub scalars: D::Buffer,
-    /// The step's seed.
+    /// The step's seed, the same on all ranks.
     pub seed: D::Indices,
+    /// This rank's seed of the step: what is dropped on one rank is not dropped alike on the others.
+    pub own_seed: D::Indices,
     /// One zero.
     pub zero: D::Indices,
     /// Where the queue is overwritten, in values.
@@ -161,6 +163,7 @@ impl<D: Device> Input<D> {
             local_rows: next()?,
             itm_labels: next()?,
             seed: next()?,
+            own_seed: next()?,
             zero: next()?,
             queue_at: next()?,
             pictures: batch.pictures,
@@ -213,6 +216,7 @@ impl<D: Device> Input<D> {
             &mut self.local_rows,
             &mut self.itm_labels,
             &mut self.seed,
+            &mut self.own_seed,
             &mut self.zero,
             &mut self.queue_at,
         ];
@@ -244,6 +248,7 @@ impl Rows {
             (0..2 * count).chain(0..count).collect(),
             (0..3 * count).map(|row| u32::from(row < count)).collect(),
             facts.seed.to_vec(),
+            step_seed(u64::from(facts.seed[1]) << 32 | u64::from(facts.seed[0]), facts.rank as u64).to_vec(),
             vec![0],
             vec![facts.queue_at],
         ];

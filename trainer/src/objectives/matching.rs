@@ -173,7 +173,7 @@ pub(super) fn judge<'p, D: Device>(
     let texts = Texts { ids: &ids, lengths: &lengths, batch: 3 * count, tokens };
     let states = encoder.forward(tape, &texts, Some(&memory), Order::Free, step.pass(2))?;
     let first = tape.first_token(&states, encoder.shape(3 * count, tokens))?;
-    let logits = tape.linear(&first, &matching(step.model).itm_head, 3 * count)?;
+    let logits = tape.logits(&first, &matching(step.model).itm_head, 3 * count)?;
     let labels = Labels { classes: &input.itm_labels, weights: &input.itm_weights, smoothing: 0.0 };
     tape.cross_entropy(&logits, labels, RowsShape { rows: 3 * count, width: 2 })
 }

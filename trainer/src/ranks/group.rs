@@ -196,6 +196,22 @@ impl Group {
         Ok(message)
     }
 
+    /// Rank 0's values in place of every rank's, however many; all ranks bring as many.
+    ///
+    /// # Errors
+    /// As [`Group::all_reduce`].
+    pub fn broadcast<T: Pod>(&self, values: &mut [T]) -> Result<()> {
+        for part in bytemuck::cast_slice_mut::<T, u8>(values).chunks_mut(MAX_MESSAGE_BYTES) {
+            let told = self.broadcast_bytes(part)?;
+            if told.len() != part.len() {
+                let (theirs, ours) = (format!("{} bytes", told.len()), format!("{} bytes", part.len()));
+                return Err(self.refuse(RanksError::OutOfStep { rank: 0, theirs, own: self.rank, ours }));
+            }
+            part.copy_from_slice(&told);
+        }
+        Ok(())
+    }
+
     /// Returns when all ranks have come to it.
     ///
     /// # Errors

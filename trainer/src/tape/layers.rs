@@ -47,11 +47,25 @@ impl<'p, D: Device> Tape<'p, D> {
     /// # Errors
     /// As the device.
     pub fn linear(&mut self, x: &Var<D>, layer: &Linear, rows: usize) -> Result<Var<D>> {
-        let (device, shape) = (self.device, layer.shape(rows));
         let (weight, bias) = (self.slice(layer.weight), self.slice(layer.bias));
-        let y = device.linear(&x.buffer, weight, Some(bias), shape)?;
+        let y = self.device.linear(&x.buffer, weight, Some(bias), layer.shape(rows))?;
+        Ok(self.push_linear(x, layer, rows, y))
+    }
+
+    /// The same for logits, which are 32-bit on every device.
+    ///
+    /// # Errors
+    /// As the device.
+    pub fn logits(&mut self, x: &Var<D>, layer: &Linear, rows: usize) -> Result<Var<D>> {
+        let (weight, bias) = (self.slice(layer.weight), self.slice(layer.bias));
+        let y = self.device.linear_logits(&x.buffer, weight, Some(bias), layer.shape(rows))?;
+        Ok(self.push_linear(x, layer, rows, y))
+    }
+
+    fn push_linear(&mut self, x: &Var<D>, layer: &Linear, rows: usize, y: D::Buffer) -> Var<D> {
+        let (device, shape, weight) = (self.device, layer.shape(rows), self.slice(layer.weight));
         let (x, layer) = (x.clone(), *layer);
-        Ok(self.push(y, move |backward, dy| {
+        self.push(y, move |backward, dy| {
             device.bias_gradient(
                 &dy,
                 backward.parameter(layer.bias),
@@ -63,7 +77,7 @@ impl<'p, D: Device> Tape<'p, D> {
                 backward.give(x.node, dx)?;
             }
             Ok(())
-        }))
+        })
     }
 
     /// GELU between: `gelu(x w1ᵀ + b1)`.

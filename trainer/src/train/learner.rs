@@ -102,6 +102,13 @@ struct Contrast<D: Device> {
 }
 
 impl State {
+    /// Whether every value is a number.
+    pub fn is_finite(&self) -> bool {
+        let State { weights, momentum, first, second, image_queue, text_queue, .. } = self;
+        let all = [weights, momentum, first, second, image_queue, text_queue];
+        all.iter().all(|values| values.iter().all(|value| value.is_finite()))
+    }
+
     /// A state to start from: moments of zero, momentum copies equal to the parameters, and a queue of random unit
     /// vectors. Source: BLIP `models/blip_pretrain.py`, `copy_params` and the queues.
     pub fn new(model: &Blip, weights: Vec<f32>, objective: Objective, (queue, seed): (usize, u64)) -> State {

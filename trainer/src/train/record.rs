@@ -126,6 +126,16 @@ impl<'a> Record<'a> {
         Ok(())
     }
 
+    /// Losses of the journal's last step, in the order of the objective's.
+    pub fn last_losses(&self) -> Result<Vec<f32>, TrainError> {
+        if self.writer.is_none() {
+            return Ok(Vec::new());
+        }
+        let records = journal::records(&self.job.folder.join(journal::LINES_FILE))?;
+        let names = self.job.task.objective().losses().iter();
+        Ok(names.filter_map(|name| Some(*records.last()?.losses.get(*name)? as f32)).collect())
+    }
+
     /// Names pictures that could not be read.
     pub fn broken(&self, broken: &Broken) {
         let display = self.writer.as_ref().and_then(|writer| writer.display.as_ref());
@@ -183,7 +193,11 @@ impl<'a> Record<'a> {
 
     fn save<D: Device>(&self, learner: &Learner<D>) -> Result<(), TrainError> {
         let Some(writer) = &self.writer else { return Ok(()) };
-        let saved = writer.snapshots.save(&frozen(learner.state()?, &self.facts, self.job))?;
+        let state = learner.state()?;
+        if !state.is_finite() {
+            return Err(TrainError::Overflow { step: state.step, folder: self.job.folder.join("snapshots") });
+        }
+        let saved = writer.snapshots.save(&frozen(state, &self.facts, self.job))?;
         if let Some(display) = &writer.display {
             for path in &saved.aside {
                 display.say(&format!("moved aside: {}", path.display()));
@@ -234,16 +248,12 @@ fn some(names: &[String]) -> String {
 
 /// Settings that must not change when a run goes on.
 fn facts(job: &Job) -> BTreeMap<String, String> {
-    let table: toml::Table = job.settings.to_toml().parse().unwrap_or_default();
-    let mut facts = BTreeMap::from([("task".to_owned(), task_name(job.task).to_owned())]);
-    for (section, values) in table {
-        for (key, value) in values.as_table().into_iter().flatten() {
-            let name = format!("{section}.{key}");
-            if !MAY_CHANGE.contains(&name.as_str()) && !MAY_CHANGE.contains(&section.as_str()) {
-                facts.insert(name, value.to_string());
-            }
-        }
-    }
+    let mut facts = job.settings.facts();
+    facts.retain(|name, _| {
+        let section = name.split('.').next().unwrap_or_default();
+        !MAY_CHANGE.contains(&name.as_str()) && !MAY_CHANGE.contains(&section)
+    });
+    facts.insert("task".to_owned(), task_name(job.task).to_owned());
     facts
 }
 
@@ -288,12 +298,6 @@ fn thawed(mut snapshot: Snapshot, like: &State) -> Result<State, TrainError> {
 
 /// Rank 0's state, on every rank.
 fn shared(ranks: &crate::ranks::Group, mut state: State) -> Result<State, crate::ranks::RanksError> {
-    let floats = |values: &mut Vec<f32>| -> Result<(), crate::ranks::RanksError> {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let bytes = ranks.broadcast_bytes(&bytes)?;
-        *values = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        Ok(())
-    };
     for values in [
         &mut state.weights,
         &mut state.momentum,
@@ -302,18 +306,11 @@ fn shared(ranks: &crate::ranks::Group, mut state: State) -> Result<State, crate:
         &mut state.image_queue,
         &mut state.text_queue,
     ] {
-        floats(values)?;
+        ranks.broadcast(values)?;
     }
-    let mut numbers = state.queue_names.clone();
-    numbers.extend([state.queue_at as u32, state.step as u32, (state.step >> 32) as u32]);
-    let bytes: Vec<u8> = numbers.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let bytes = ranks.broadcast_bytes(&bytes)?;
-    let mut numbers: Vec<u32> = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    let facts = numbers.split_off(numbers.len().saturating_sub(3));
-    state.queue_names = numbers;
-    if let [at, low, high] = facts[..] {
-        state.queue_at = at as usize;
-        state.step = u64::from(high) << 32 | u64::from(low);
-    }
+    ranks.broadcast(&mut state.queue_names)?;
+    let mut place = [state.queue_at as u64, state.step];
+    ranks.broadcast(&mut place)?;
+    (state.queue_at, state.step) = (place[0] as usize, place[1]);
     Ok(state)
 }

@@ -18,6 +18,9 @@ use crate::weights::{Conflicts, Preparation, Report, Start};
 /// Words of a vocabulary made from captions, at most: as many as bert-base-uncased has.
 const MOST_WORDS: usize = 30_522;
 
+/// Most parameters of a model, and most values of a queue: several times those of BLIP-large.
+const MAX_PARAMETERS: usize = 1 << 31;
+
 /// A model before its first step.
 pub struct Beginning {
     /// Its parts.
@@ -75,6 +78,11 @@ pub fn begin(settings: &Settings, task: Task, data: &Dataset) -> Result<Beginnin
     }
     let sharing = if task == Task::Pretrain { Sharing::Joint } else { Sharing::Apart };
     let model = Blip::new(&config, sharing);
+    let (length, queue) = (model.layout.length(), settings.losses.queue * config.projection_width.unwrap_or(0));
+    if length > MAX_PARAMETERS || queue > MAX_PARAMETERS {
+        let reason = format!("{length} parameters, and {queue} values in a queue: at most {MAX_PARAMETERS} of each");
+        return Err(TrainError::Sizes(reason));
+    }
     let mut start =
         Start::random((&model.layout, &config), &preparation.vocabulary, settings.run.seed, Conflicts::FirstWins);
     for (checkpoint, path) in &checkpoints {

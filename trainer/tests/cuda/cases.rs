@@ -1,8 +1,8 @@
 //! Every operation of a device, at awkward sizes and masks.
 
 use edgeblip_trainer::engine::{
-    AttentionShape, Device, Dropout, GradientSlice, Heads, HeadsGradient, LinearShape, Order, PatchesShape, Result,
-    RowsShape, TokensShape,
+    AppendShape, AttentionShape, Device, Dropout, GradientSlice, Heads, HeadsGradient, LinearShape, Order,
+    PatchesShape, Result, RowsShape, TokensShape,
 };
 
 use crate::losses::{cross_entropies, itc, long_vectors, negatives};
@@ -128,9 +128,12 @@ fn rows_of<D: Device>(trial: &mut Trial<'_, D>, shape: RowsShape) -> Result<()> 
     let read = trial.indices(2 * rows + 3, rows as u64)?;
     trial.keep("gathered", &device.gather_rows(&x, &read, width)?, Exact)?;
     trial.keep("gathered activations", &device.gather_rows(&kept, &read, width)?, Bf16)?;
+    let grown = AppendShape { rows: 2 * rows + 3, before: 1, added: 1, width };
     let slope = trial.buffer((2 * rows + 3) * width)?;
+    trial.keep("appended", &device.append_tokens(&x, &slope, &read, grown)?, Exact)?;
     trial.keep("gather gradient", &device.gather_rows_gradient(&slope, &read, shape)?, F32)?;
     let slope = trial.activation((2 * rows + 3) * width)?;
+    trial.keep("appended activations", &device.append_tokens(&kept, &slope, &read, grown)?, Bf16)?;
     trial.keep("activations' gather gradient", &device.gather_rows_gradient(&slope, &read, shape)?, Bf16)?;
     let names = trial.indices(rows * width, 1000)?;
     trial.keep_indices("gathered indices", &device.gather_indices(&names, &read, width)?)?;

@@ -24,10 +24,6 @@ impl<F: Real> Device for Cpu<F> {
         format!("cpu, threads: {}", self.threads())
     }
 
-    fn synchronize(&self) -> Result<()> {
-        Ok(())
-    }
-
     fn upload(&self, values: &[f32]) -> Result<Buffer<F>> {
         Ok(self.filled(values.len(), |out| {
             out.iter_mut().zip(values).for_each(|(out, value)| *out = F::from_f32(*value));
@@ -417,9 +413,9 @@ impl<F: Real> Device for Cpu<F> {
         scale: f32,
     ) -> Result<Buffer<F>> {
         let right = Labels { labels, weights, smoothing: F::from_f32(smoothing) };
+        let by = (shape, F::from_f32(scale));
         Ok(self.filled(logits.len(), |out| {
-            let scale = F::from_f32(scale);
-            losses::cross_entropy_gradient(&self.workers, out, (logits, saved), &right, (shape, scale));
+            losses::cross_entropy_gradient(&self.workers, out, (logits, saved), &right, by);
         }))
     }
 
@@ -430,8 +426,7 @@ impl<F: Real> Device for Cpu<F> {
         seed: &Numbers,
         shape: NegativesShape,
     ) -> Result<Numbers> {
-        let drawn = losses::draw_negatives(&self.workers, similarity, (rows, columns), seed_of(seed), &shape)?;
-        Ok(Arc::new(drawn))
+        losses::draw_negatives(&self.workers, similarity, (rows, columns), seed_of(seed), &shape).map(Arc::new)
     }
 
     fn squared_norm(&self, flat: &Flat<F>) -> Result<Buffer<F>> {
@@ -468,9 +463,12 @@ impl<F: Real> Device for Cpu<F> {
     }
 
     fn scale_flat(&self, flat: &mut Flat<F>, factor: f32) -> Result<()> {
-        let factor = F::from_f32(factor);
-        flat.0.iter_mut().for_each(|value| *value *= factor);
+        flat.0.iter_mut().for_each(|value| *value *= F::from_f32(factor));
         Ok(())
+    }
+
+    fn with_group(self, group: &Arc<crate::ranks::Group>) -> Result<Self> {
+        Ok(self.with_ranks(group.clone()))
     }
 
     fn rank(&self) -> usize {
@@ -498,9 +496,5 @@ impl<F: Real> Device for Cpu<F> {
     fn reduce_scatter(&self, buffer: &Buffer<F>) -> Result<Buffer<F>> {
         let Some(ranks) = &self.ranks else { return Ok(buffer.clone()) };
         self.upload(&ranks.reduce_scatter(&self.download(buffer)?)?)
-    }
-
-    fn replay(&self, _key: u64, program: &mut dyn FnMut() -> Result<Vec<Buffer<F>>>) -> Result<Vec<Buffer<F>>> {
-        program()
     }
 }
