@@ -80,7 +80,7 @@ fn without_a_terminal_a_run_says_plain_lines() {
 fn a_name_that_commands_the_terminal_does_not_reach_it() {
     let place = Place::with_scenes(16);
     let odd = "\u{1b}[31mred\u{7}\r";
-    let ran = run(&mut place.pretrain("out", &[("run.steps", "2")]).args(["--out", place.path(odd).to_str().unwrap()]));
+    let ran = run(place.pretrain("out", &[("run.steps", "2")]).args(["--out", place.path(odd).to_str().unwrap()]));
     assert_eq!(ran.code, Some(2), "--out twice");
     let mut command = trainer(["pretrain"]);
     command.arg(place.settings("s", &[("run.steps", "2")])).arg("--out").arg(place.path(odd));

@@ -2,6 +2,8 @@
 //!
 //! `EDGEBLIP_LONG=1` kills runs as often as a release is checked with.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
 mod place;
 mod resumed;
 mod saved;
