@@ -6,11 +6,13 @@
 pub mod curves;
 pub mod plot;
 
-use std::io::{Cursor, Write};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use blip::pixels::Rgb8;
 use terminal::printable;
+
+use crate::disk::write_whole;
 
 pub use curves::{loss_plots, thinned};
 pub use plot::{Plot, Series};
@@ -152,25 +154,8 @@ impl Page {
     /// A folder that cannot be written, or a full disk.
     pub fn write(&self, path: &Path) -> Result<(), ReportError> {
         let fault = |source| ReportError::Write { path: path.to_owned(), source };
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new().prefix(".page").tempfile_in(folder).map_err(fault)?;
-        file.write_all(self.html().as_bytes()).map_err(fault)?;
-        readable_by_all(file.as_file()).map_err(fault)?;
-        file.persist(path).map_err(|error| fault(error.error))?;
-        Ok(())
+        write_whole(path, |out| out.write_all(self.html().as_bytes())).map_err(fault)
     }
-}
-
-/// A temporary file is its owner's alone; a page is for everybody.
-#[cfg(unix)]
-fn readable_by_all(file: &std::fs::File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn readable_by_all(_file: &std::fs::File) -> std::io::Result<()> {
-    Ok(())
 }
 
 /// Text for HTML, in an element or in an attribute, without what could command a terminal or turn the writing.

@@ -128,7 +128,7 @@ fn a_run_that_was_killed_ends_with_the_same_bytes_and_so_do_two_ranks() {
         let killed = tempfile::tempdir().unwrap();
         let run = Capfilt::begin(&dataset, models.networks(), settings(), killed.path()).unwrap();
         run.work_on(2, &Progress::Silent).unwrap();
-        let leftovers = [killed.path().join("parts/.writing-abc"), killed.path().join(".dataset-abc")];
+        let leftovers = [killed.path().join("parts/.writing-abc"), killed.path().join(".writing-dataset-abc")];
         std::fs::write(&leftovers[0], "{\"shard\":1,").unwrap();
         std::fs::create_dir(&leftovers[1]).unwrap();
         std::fs::create_dir(killed.path().join(DATASET_FOLDER)).unwrap();

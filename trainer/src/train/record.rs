@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::samples::Samples;
 use super::{Beginning, Job, Learner, Outcome, State, TrainError, now, roles};
 use crate::dataset::Dataset;
+use crate::disk::{Existing, write_whole};
 use crate::engine::Device;
 use crate::generation::GenerationError;
 use crate::journal::{self, Display, Journal, Picture, SampleCaption, Start, StepRecord};
@@ -15,7 +16,7 @@ use crate::objectives::Batch;
 use crate::report::{Page, loss_plots, png};
 use crate::settings::Task;
 use crate::snapshot::{Facts, Snapshot, Snapshots, Vector};
-use crate::weights::{self, Existing, Trained};
+use crate::weights::{self, Trained};
 
 /// Sections and keys that may change when a run goes on.
 const MAY_CHANGE: [&str; 9] = [
@@ -124,7 +125,9 @@ impl<'a> Record<'a> {
         }
         (writer.journal, writer.display) = (Some(journal), Some(display));
         let path = self.job.folder.join("settings.toml");
-        std::fs::write(&path, self.job.settings.to_toml()).map_err(|source| TrainError::Write { path, source })
+        let settings = self.job.settings.to_toml();
+        write_whole(&path, |out| out.write_all(settings.as_bytes()))
+            .map_err(|source| TrainError::Write { path, source })
     }
 
     /// Notes a step, and saves what is due.
