@@ -212,6 +212,8 @@ fn file_name(key: &str) -> String {
 }
 
 #[cfg(test)]
+mod full_disk;
+#[cfg(test)]
 mod tests {
     use super::*;
 
