@@ -292,6 +292,7 @@ fn learning(job: &Job, beginning: &Beginning, (steps_an_epoch, total): (u64, u64
             weight_decay: optimizer.weight_decay,
             max_norm: if optimizer.clip > 0.0 { optimizer.clip } else { f32::INFINITY },
         },
+        decayed: optimizer.decayed,
         schedule: Schedule {
             rate: optimizer.rate,
             least: optimizer.least_rate,

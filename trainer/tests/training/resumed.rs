@@ -77,6 +77,7 @@ fn a_killed_run_with_two_threads_ends_byte_for_byte_as_one_that_was_not() {
         ("run.threads", "2"),
         ("data.threads", "2"),
         ("run.accumulate", "2"),
+        ("optimizer.decayed", "\"matrices\""),
         ("output.snapshot_every", "1"),
         ("output.captions_every", "3"),
     ];
