@@ -2,10 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::tokenizer::MAX_TEXT_BYTES;
+
 /// Longest caption that is kept, in bytes.
 pub const MAX_CAPTION_BYTES: usize = 256;
 /// Most words of a caption that the training reads. Source: BLIP `data/pretrain_dataset.py`.
 pub const MAX_TRAINING_WORDS: usize = 30;
+/// Most words of a question that the training reads. Source: BLIP `data/utils.py`, `pre_question`.
+pub const MAX_QUESTION_WORDS: usize = 50;
+/// Most bytes of a text that the training reads: a tokenizer takes it, with a prompt before it.
+pub const MAX_TRAINING_BYTES: usize = MAX_TEXT_BYTES / 2;
 
 /// A text that may be stored and shown: printable, one line, at most [`MAX_CAPTION_BYTES`]. It may be empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -93,12 +99,13 @@ fn is_printable(character: char) -> bool {
         && u32::from(character) & 0xfffe != 0xfffe
 }
 
-/// A caption as BLIP's training reads it: lower case, some punctuation gone, at most [`MAX_TRAINING_WORDS`] words.
+/// A caption as BLIP's training reads it: lower case, some punctuation gone, at most [`MAX_TRAINING_WORDS`] words and
+/// [`MAX_TRAINING_BYTES`].
 ///
 /// Source: BLIP `data/utils.py`, `pre_caption`.
 pub fn clean_for_training(text: &str) -> String {
     let lower = text.to_lowercase();
-    let plain = lower.chars().map(|character| if ".!\"()*#:;~".contains(character) { ' ' } else { character });
+    let plain = lower.chars().map(|character| if is_dropped(character) { ' ' } else { character });
     let mut joined = String::with_capacity(lower.len());
     let mut spaces = String::new();
     for character in plain.chain(Some('\0')) {
@@ -112,8 +119,26 @@ pub fn clean_for_training(text: &str) -> String {
         joined.push(character);
     }
     joined.pop();
-    let trimmed = joined.trim_end_matches('\n').trim_matches(' ');
-    trimmed.split(' ').take(MAX_TRAINING_WORDS).collect::<Vec<_>>().join(" ")
+    first_words(joined.trim_end_matches('\n').trim_matches(' '), MAX_TRAINING_WORDS)
+}
+
+/// A question as BLIP's training reads it: lower case, some punctuation gone, at most [`MAX_QUESTION_WORDS`] words and
+/// [`MAX_TRAINING_BYTES`].
+///
+/// Source: BLIP `data/utils.py`, `pre_question`.
+pub fn clean_question_for_training(text: &str) -> String {
+    let plain: String = text.to_lowercase().chars().filter(|character| !is_dropped(*character)).collect();
+    first_words(plain.trim_end_matches(' '), MAX_QUESTION_WORDS)
+}
+
+fn is_dropped(character: char) -> bool {
+    ".!\"()*#:;~".contains(character)
+}
+
+fn first_words(text: &str, most: usize) -> String {
+    let mut words = text.split(' ').take(most).collect::<Vec<_>>().join(" ");
+    words.truncate(words.floor_char_boundary(MAX_TRAINING_BYTES));
+    words
 }
 
 /// What Python's `\s` matches: white space, and the four separators of ASCII.
@@ -137,6 +162,30 @@ mod tests {
         assert_eq!(cases.len(), 32);
         for Case { text, caption } in cases {
             assert_eq!(clean_for_training(&text), caption, "{text:?}");
+        }
+    }
+
+    #[derive(Deserialize)]
+    struct QuestionCase {
+        text: String,
+        question: String,
+    }
+
+    #[test]
+    fn questions_are_cleaned_as_in_the_authors_code() {
+        let cases: Vec<QuestionCase> = serde_json::from_str(include_str!("../tests/goldens/question.json")).unwrap();
+        assert_eq!(cases.len(), 35);
+        for QuestionCase { text, question } in cases {
+            assert_eq!(clean_question_for_training(&text), question, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_clean_text_is_never_longer_than_a_tokenizer_takes() {
+        // Lower case is longer here than the text was.
+        let text = "\u{130}".repeat(MAX_TEXT_BYTES / 2);
+        for clean in [clean_for_training(&text), clean_question_for_training(&text)] {
+            assert!((MAX_TRAINING_BYTES - 3..=MAX_TRAINING_BYTES).contains(&clean.len()));
         }
     }
 

@@ -20,7 +20,7 @@ use edgeblip_trainer::engine::cuda::Cuda;
 use edgeblip_trainer::engine::{AdamW, Device};
 use edgeblip_trainer::model::{Blip, Shares, Sharing};
 use edgeblip_trainer::objectives::{Batch, Objective, Settings};
-use edgeblip_trainer::optimizer::{Decay, Schedule};
+use edgeblip_trainer::optimizer::{Decay, Decayed, Schedule};
 use edgeblip_trainer::train::{Learner, LearnerSettings, Shared, State};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -156,6 +156,7 @@ fn read(tensors: &SafeTensors<'_>, facts: &Value) -> Result<(LearnerSettings, Ba
             weight_decay: setting("weight_decay")? as f32,
             max_norm: f32::INFINITY,
         },
+        decayed: Decayed::All,
         schedule: Schedule {
             rate,
             least: rate,

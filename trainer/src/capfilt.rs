@@ -23,6 +23,7 @@ use terminal::progress::Progress;
 
 use crate::dataset::write::WriteError;
 use crate::dataset::{Dataset, DatasetError, Format};
+use crate::disk::DiskError;
 use crate::engine::Device;
 use crate::evaluation::{EvaluationError, matching_figures};
 use crate::generation::{GenerationError, Network, Writing};
@@ -64,8 +65,11 @@ pub enum CapfiltError {
     /// The sheet.
     #[error(transparent)]
     Report(#[from] ReportError),
+    /// The folder of the new dataset.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// A file of the run.
-    #[error("{}: {source}; what was done before is kept, run it again", file.display())]
+    #[error("{}: {source}; see that there is room and run it again: what was done before is kept", file.display())]
     File {
         /// Which.
         file: PathBuf,

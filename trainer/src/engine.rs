@@ -436,7 +436,7 @@ pub trait Device: Clone + Sized + 'static {
 
     /// Sum of squares, one value.
     fn squared_norm(&self, flat: &Self::Flat) -> Result<Self::Buffer>;
-    /// One step of AdamW. `squared_norm` is of the gradients, for the clip; learning rate and corrections are read from
+    /// One step of AdamW for a range of values. `squared_norm` is of all gradients, for the clip; learning rate and corrections are read from
     /// `scalars`.
     fn adamw(
         &self,

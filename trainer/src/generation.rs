@@ -6,6 +6,7 @@
 mod answers;
 mod words;
 
+use blip::caption::clean_question_for_training;
 use blip::decoding::{DecodingOptions, Next, Search, SearchError, Searching};
 use blip::pixels::Normalization;
 use blip::tokenizer::{Tokenizer, TokenizerError};
@@ -17,7 +18,7 @@ use crate::model::{Blip, Continued, LanguageHead, Memory, Pass, TextStack, Texts
 use crate::tape::{Tape, Var};
 
 pub use answers::{Chosen, RANK_SMOOTHING, Ranking};
-pub use words::{MAX_CAPTION_WORDS, MAX_TEXT_TOKENS, caption_words, cut_to, padded};
+pub use words::{MAX_TEXT_TOKENS, cut_to, padded};
 
 /// A text that cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -188,8 +189,7 @@ impl<'m, D: Device> Network<'m, D> {
         let separator = self.tokenizer.tokens().separator;
         let mut rows = Vec::with_capacity(pictures);
         for question in questions {
-            let ids =
-                self.tokenizer.classified(&caption_words(question, words::MAX_QUESTION_WORDS), self.encoder_token)?;
+            let ids = self.tokenizer.classified(&clean_question_for_training(question), self.encoder_token)?;
             rows.push(cut_to(ids, encoder.config.positions.min(MAX_TEXT_TOKENS), separator));
         }
         let (ids, lengths, tokens) = padded(&rows, self.tokenizer.tokens().pad);

@@ -42,6 +42,18 @@ pub struct StepRecord {
     /// What else is worth a curve: temperature, alpha, validation scores.
     #[serde(default, deserialize_with = "numbers")]
     pub others: BTreeMap<String, f64>,
+    /// What the model writes about a few pictures, after steps where that is asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub captions: Vec<SampleCaption>,
+}
+
+/// A text that the model wrote while it learned.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleCaption {
+    /// The picture's name.
+    pub picture: String,
+    /// The caption; of an answerer, question and answer.
+    pub text: String,
 }
 
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
@@ -133,7 +145,7 @@ impl Journal {
         Ok(Self { path, lines, events })
     }
 
-    /// Writes a step: a line, and a scalar for each of its curves.
+    /// Writes a step: a line, a scalar for each of its curves, and its captions as texts.
     ///
     /// # Errors
     /// A full disk.
@@ -142,7 +154,11 @@ impl Journal {
         let mut line = serde_json::to_vec(record).map_err(|error| fault(error.into()))?;
         line.push(b'\n');
         self.lines.write_all(&line).map_err(fault)?;
-        self.events.scalars(record.step, record.time, &record.curves())
+        self.events.scalars(record.step, record.time, &record.curves())?;
+        for SampleCaption { picture, text } in &record.captions {
+            self.events.text(record.step, record.time, &format!("captions/{picture}"), text)?;
+        }
+        Ok(())
     }
 
     /// The event file, for texts and pictures.

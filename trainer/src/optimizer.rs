@@ -1,6 +1,9 @@
 //! AdamW, learning rates over time, and what is kept between steps.
 
+use std::ops::Range;
+
 use crate::engine::{AdamW, AdamWState, Device, Result, scalars};
+use crate::model::Layout;
 
 /// How the learning rate falls.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -64,6 +67,44 @@ impl Schedule {
     }
 }
 
+/// Which parameters weight decay pulls towards zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decayed {
+    /// All of them. Source: BLIP `pretrain.py`, `train_caption.py`, `train_retrieval.py` and `train_vqa.py`, where
+    /// `torch.optim.AdamW` gets `model.parameters()` as one group.
+    #[default]
+    All,
+    /// Those with more than one axis that is longer than 1: not biases, norms, the class token and the temperature.
+    Matrices,
+}
+
+/// Parameters that stand together and have one weight decay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Where they stand.
+    pub range: Range<usize>,
+    /// Their weight decay.
+    pub weight_decay: f32,
+}
+
+impl Decayed {
+    /// The groups of a model, in order: together they are all its parameters.
+    pub fn groups(self, layout: &Layout, weight_decay: f32) -> Vec<Group> {
+        let mut groups: Vec<Group> = Vec::new();
+        for entry in layout.entries() {
+            let is_matrix = entry.shape.iter().filter(|size| **size > 1).count() > 1;
+            let weight_decay = if self == Decayed::All || is_matrix { weight_decay } else { 0.0 };
+            let end = entry.parameter.start + entry.parameter.length;
+            match groups.last_mut() {
+                Some(group) if group.weight_decay == weight_decay => group.range.end = end,
+                _ => groups.push(Group { range: entry.parameter.start..end, weight_decay }),
+            }
+        }
+        groups
+    }
+}
+
 /// Gradients and moments of all parameters.
 pub struct Optimizer<D: Device> {
     /// What the backward pass adds to.
@@ -73,19 +114,21 @@ pub struct Optimizer<D: Device> {
     /// Second moments.
     pub second: D::Flat,
     constants: AdamW,
+    groups: Vec<Group>,
 }
 
 impl<D: Device> Optimizer<D> {
-    /// An optimizer with these moments.
+    /// An optimizer with these moments; each group has its own weight decay instead of the constants'.
     ///
     /// # Errors
     /// As the device.
-    pub fn new(device: &D, constants: AdamW, [first, second]: [&[f32]; 2]) -> Result<Optimizer<D>> {
+    pub fn new(device: &D, constants: AdamW, groups: Vec<Group>, [first, second]: [&[f32]; 2]) -> Result<Optimizer<D>> {
         Ok(Optimizer {
             gradients: device.flat(&vec![0.0; first.len()])?,
             first: device.flat(first)?,
             second: device.flat(second)?,
             constants,
+            groups,
         })
     }
 
@@ -100,8 +143,11 @@ impl<D: Device> Optimizer<D> {
             device.scale_flat(&mut self.gradients, 1.0 / device.world() as f32)?;
         }
         let norm = device.squared_norm(&self.gradients)?;
-        let Optimizer { gradients, first, second, constants } = self;
-        device.adamw(AdamWState { weights, gradients, first, second }, *constants, &norm, scalars)?;
+        let Optimizer { gradients, first, second, constants, groups } = self;
+        for Group { range, weight_decay } in groups {
+            let state = AdamWState { weights, gradients, first, second, range: range.clone() };
+            device.adamw(state, AdamW { weight_decay: *weight_decay, ..*constants }, &norm, scalars)?;
+        }
         Ok(norm)
     }
 
@@ -118,7 +164,11 @@ impl<D: Device> Optimizer<D> {
 
 #[cfg(test)]
 mod tests {
+    use blip::config::{Config, TextConfig, VisionConfig};
+
     use super::*;
+    use crate::engine::cpu::Cpu;
+    use crate::model::{Blip, Sharing};
 
     const PRETRAINING: Schedule = Schedule {
         rate: 3e-4,
@@ -130,6 +180,65 @@ mod tests {
         epochs: 20,
         steps_an_epoch: 5000,
     };
+
+    fn tiny() -> Layout {
+        let text = TextConfig {
+            width: 8,
+            layers: 1,
+            heads: 2,
+            feed_forward: 16,
+            vocabulary_size: 11,
+            positions: 6,
+            cross_width: 8,
+            norm_eps: 1e-12,
+        };
+        let vision = VisionConfig {
+            width: 8,
+            layers: 1,
+            heads: 2,
+            feed_forward: 16,
+            patch_size: 2,
+            image_size: 4,
+            norm_eps: 1e-6,
+        };
+        let config = Config { encoder: Some(text.clone()), decoder: Some(text), projection_width: Some(4), vision };
+        Blip::new(&config, Sharing::Joint).layout
+    }
+
+    #[test]
+    fn where_matrices_decay_biases_norms_class_token_and_temperature_do_not() {
+        let layout = tiny();
+        let groups = Decayed::Matrices.groups(&layout, 0.05);
+        assert!(groups.windows(2).all(|pair| pair[0].range.end == pair[1].range.start));
+        assert_eq!((groups[0].range.start, groups[groups.len() - 1].range.end), (0, layout.length()));
+        for entry in layout.entries() {
+            let group = groups.iter().find(|group| group.range.contains(&entry.parameter.start)).unwrap();
+            assert!(entry.parameter.start + entry.parameter.length <= group.range.end, "{}", entry.name);
+            let spared =
+                ["bias", "norm", "class_embedding", "temperature"].iter().any(|part| entry.name.contains(part));
+            assert_eq!(group.weight_decay, if spared { 0.0 } else { 0.05 }, "{}", entry.name);
+        }
+        assert_eq!(Decayed::All.groups(&layout, 0.05), [Group { range: 0..layout.length(), weight_decay: 0.05 }]);
+    }
+
+    #[test]
+    fn a_step_without_gradients_changes_what_decays_and_nothing_else() {
+        let (layout, cpu) = (tiny(), Cpu::<f32>::new(1).unwrap());
+        let (ones, zeros) = (vec![1.0; layout.length()], vec![0.0; layout.length()]);
+        let constants = AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.5, max_norm: f32::INFINITY };
+        let groups = Decayed::Matrices.groups(&layout, constants.weight_decay);
+        let mut optimizer = Optimizer::new(&cpu, constants, groups, [&zeros, &zeros]).unwrap();
+        let mut weights = cpu.flat(&ones).unwrap();
+        let scalars = cpu.upload(&optimizer.scalars(0.5, 0)).unwrap();
+        optimizer.step(&cpu, &mut weights, &scalars).unwrap();
+        let weights = cpu.read_flat(&weights).unwrap();
+        for entry in layout.entries() {
+            let spared =
+                ["bias", "norm", "class_embedding", "temperature"].iter().any(|part| entry.name.contains(part));
+            let values = &weights[entry.parameter.start..entry.parameter.start + entry.parameter.length];
+            assert!(values.iter().all(|value| *value == if spared { 1.0 } else { 0.75 }), "{}", entry.name);
+        }
+    }
 
     #[test]
     fn warm_up_is_a_line_and_ends_at_the_rate() {

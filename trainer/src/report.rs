@@ -6,11 +6,13 @@
 pub mod curves;
 pub mod plot;
 
-use std::io::{Cursor, Write};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use blip::pixels::Rgb8;
 use terminal::printable;
+
+use crate::disk::write_whole;
 
 pub use curves::{loss_plots, thinned};
 pub use plot::{Plot, Series};
@@ -152,25 +154,8 @@ impl Page {
     /// A folder that cannot be written, or a full disk.
     pub fn write(&self, path: &Path) -> Result<(), ReportError> {
         let fault = |source| ReportError::Write { path: path.to_owned(), source };
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new().prefix(".page").tempfile_in(folder).map_err(fault)?;
-        file.write_all(self.html().as_bytes()).map_err(fault)?;
-        readable_by_all(file.as_file()).map_err(fault)?;
-        file.persist(path).map_err(|error| fault(error.error))?;
-        Ok(())
+        write_whole(path, |out| out.write_all(self.html().as_bytes())).map_err(fault)
     }
-}
-
-/// A temporary file is its owner's alone; a page is for everybody.
-#[cfg(unix)]
-fn readable_by_all(file: &std::fs::File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn readable_by_all(_file: &std::fs::File) -> std::io::Result<()> {
-    Ok(())
 }
 
 /// Text for HTML, in an element or in an attribute, without what could command a terminal or turn the writing.
@@ -222,20 +207,34 @@ fn picture_card(card: &PictureCard) -> String {
 }
 
 /// A `data:` URL of a small PNG, and its size.
-fn thumbnail(picture: &Rgb8) -> (String, [u32; 2]) {
+fn thumbnail(picture: &Rgb8) -> (String, [usize; 2]) {
+    let small = reduced(picture);
+    (format!("data:image/png;base64,{}", base64(&png(&small))), [small.width(), small.height()])
+}
+
+/// A picture as small as a page shows it.
+pub fn reduced(picture: &Rgb8) -> Rgb8 {
     let (width, height) = (picture.width() as u32, picture.height() as u32);
-    let whole =
-        image::RgbImage::from_raw(width, height, picture.values().to_vec()).expect("an Rgb8 has three values a pixel");
     let longest = width.max(height);
-    let small = if longest > THUMBNAIL_SIDE {
-        let side = |side: u32| (u64::from(side) * u64::from(THUMBNAIL_SIDE) / u64::from(longest)).max(1) as u32;
-        image::imageops::thumbnail(&whole, side(width), side(height))
-    } else {
-        whole
-    };
+    if longest <= THUMBNAIL_SIDE {
+        return picture.clone();
+    }
+    let side = |side: u32| (u64::from(side) * u64::from(THUMBNAIL_SIDE) / u64::from(longest)).max(1) as u32;
+    let small = image::imageops::thumbnail(&raster(picture), side(width), side(height));
+    let [width, height] = [small.width(), small.height()].map(|side| side as usize);
+    Rgb8::new(width, height, small.into_raw()).expect("a raster has three values a pixel")
+}
+
+/// The bytes of a PNG file.
+pub fn png(picture: &Rgb8) -> Vec<u8> {
     let mut png = Cursor::new(Vec::new());
-    small.write_to(&mut png, image::ImageFormat::Png).expect("memory takes the bytes of a small RGB picture");
-    (format!("data:image/png;base64,{}", base64(&png.into_inner())), [small.width(), small.height()])
+    raster(picture).write_to(&mut png, image::ImageFormat::Png).expect("memory takes the bytes of an RGB picture");
+    png.into_inner()
+}
+
+fn raster(picture: &Rgb8) -> image::RgbImage {
+    let (width, height) = (picture.width() as u32, picture.height() as u32);
+    image::RgbImage::from_raw(width, height, picture.values().to_vec()).expect("an Rgb8 has three values a pixel")
 }
 
 /// Source: RFC 4648, section 4.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::objectives::Objective;
-use crate::optimizer::Decay;
+use crate::optimizer::{Decay, Decayed};
 
 /// Largest settings file.
 pub const MAX_BYTES: u64 = 1 << 20;
@@ -178,6 +178,7 @@ pub struct OptimizerSettings {
     pub decay: Decay,
     pub decay_factor: f32,
     pub weight_decay: f32,
+    pub decayed: Decayed,
     pub beta1: f32,
     pub beta2: f32,
     pub epsilon: f32,
@@ -400,6 +401,7 @@ mod tests {
             ("[losses]\nalpha = nan", "losses.alpha is NaN"),
             ("[run]\nbatch = \"many\"", "mine.toml"),
             ("[optimizer]\ndecay = \"cubic\"", "cubic"),
+            ("[optimizer]\ndecayed = \"some\"", "some"),
             ("[run]\nepochs = 0", "run.epochs is 0"),
             ("[run]\nepochs = 9_000_000_000_000_000_000", "run.epochs is"),
             ("[losses]\nqueue = 75_000_000_000", "losses.queue is"),

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::weights::DurableError;
+use crate::disk::DiskError;
 
 pub use folder::{Found, Saved, Snapshots};
 
@@ -131,7 +131,7 @@ pub enum SnapshotError {
     },
     /// It cannot be written.
     #[error(transparent)]
-    Write(#[from] DurableError),
+    Write(#[from] DiskError),
 }
 
 impl Snapshot {

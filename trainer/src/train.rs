@@ -7,6 +7,7 @@
 mod start;
 mod batches;
 mod learner;
+mod samples;
 mod record;
 
 use std::path::PathBuf;
@@ -126,7 +127,7 @@ pub fn train<D: Device>(device: D, job: &Job) -> Result<Finished, TrainError> {
         let named = data.skipped().first().join("; ");
         beginning.report.notes.push(format!("{skipped} things in the data cannot be used: {named}"));
     }
-    let loader = Loader::new(data, loading(job, &beginning, &device))?;
+    let loader = Loader::new(Arc::clone(&data), loading(job, &beginning, &device))?;
     let (accumulate, batches) = (settings.run.accumulate, loader.steps());
     if accumulate as u64 > batches {
         return Err(TrainError::Accumulate { accumulate, batches });
@@ -144,7 +145,8 @@ pub fn train<D: Device>(device: D, job: &Job) -> Result<Finished, TrainError> {
     let learning = learning(job, &beginning, (steps_an_epoch, total));
     let mut learner = Learner::new(device, beginning.model.clone(), learning, &state)?;
     drop(state);
-    record.begin(&learner, &beginning)?;
+    record.begin(&learner, &beginning, &data)?;
+    drop(data);
 
     let mut broken = Broken::default();
     let mut last = Vec::new();
@@ -167,7 +169,7 @@ pub fn train<D: Device>(device: D, job: &Job) -> Result<Finished, TrainError> {
             let pairs = read.iter().map(|batch| batch.pictures).sum::<usize>() * learner.device().world();
             let step = step_record(job, &learner, &outcome, epoch, pairs as f64 / began.elapsed().as_secs_f64());
             last.clone_from(&outcome.losses);
-            record.step(&learner, &beginning, &step)?;
+            record.step(&learner, &beginning, step)?;
         }
         if broken.join(batches.broken()) > 0 {
             record.broken(&broken);
@@ -290,6 +292,7 @@ fn learning(job: &Job, beginning: &Beginning, (steps_an_epoch, total): (u64, u64
             weight_decay: optimizer.weight_decay,
             max_norm: if optimizer.clip > 0.0 { optimizer.clip } else { f32::INFINITY },
         },
+        decayed: optimizer.decayed,
         schedule: Schedule {
             rate: optimizer.rate,
             least: optimizer.least_rate,
@@ -323,6 +326,7 @@ fn step_record<D: Device>(job: &Job, learner: &Learner<D>, outcome: &Outcome, ep
         pairs_per_second: pace,
         gradient_norm: outcome.gradient_norm.into(),
         others: temperature.into_iter().collect(),
+        captions: Vec::new(),
     }
 }
 

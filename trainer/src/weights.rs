@@ -4,7 +4,6 @@
 //! [`Report`] names what stayed random and what was not used. Out: [`write()`] makes a folder for each role that
 //! transformers loads with no key missing or left over. A folder is complete or not there.
 
-mod durable;
 mod tensors;
 mod start;
 mod parts;
@@ -25,8 +24,8 @@ use blip::pixels::Normalization;
 use blip::tokenizer::WordPieceSettings;
 use checkpoint::{Checkpoint, CheckpointError, GenerationDefaults};
 
-pub use durable::{DurableError, Existing};
-pub(crate) use durable::{Staged, WRITING_MARKS, sync_folder};
+use crate::disk::DiskError;
+
 pub use folder::{Trained, write};
 pub use start::{Conflicts, Report, Start};
 pub(crate) use tensors::{Planned, TensorWriter, Values, hex};
@@ -137,5 +136,5 @@ pub enum WeightsError {
     },
     /// A folder that cannot be written.
     #[error(transparent)]
-    Write(#[from] DurableError),
+    Write(#[from] DiskError),
 }

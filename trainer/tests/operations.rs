@@ -288,8 +288,14 @@ impl Case<'_> {
             ])?;
             let gradients = self.cpu.flat(gradients)?;
             let norm = self.cpu.squared_norm(&gradients)?;
-            let state =
-                AdamWState { weights: &mut weights, gradients: &gradients, first: &mut first, second: &mut second };
+            let range = 0..weights.values().len();
+            let state = AdamWState {
+                weights: &mut weights,
+                gradients: &gradients,
+                first: &mut first,
+                second: &mut second,
+                range,
+            };
             self.cpu.adamw(state, constants, &norm, &scalars)?;
             after.extend_from_slice(weights.values());
         }
@@ -309,7 +315,9 @@ impl Case<'_> {
         let max_norm = self.number("max_norm");
         let constants = AdamW { beta1: 0.0, beta2: 0.0, epsilon: 1.0, weight_decay: 0.0, max_norm };
         let scalars = self.scalars(&[(scalars::FIRST_CORRECTION, 1.0), (scalars::SECOND_CORRECTION, 1.0)])?;
-        let state = AdamWState { weights: &mut weights, gradients: &gradients, first: &mut first, second: &mut second };
+        let range = 0..weights.values().len();
+        let state =
+            AdamWState { weights: &mut weights, gradients: &gradients, first: &mut first, second: &mut second, range };
         self.cpu.adamw(state, constants, &norm, &scalars)?;
         let mut start = 0;
         for (name, part) in ["output.0", "output.1", "output.2"].into_iter().zip(&parts) {

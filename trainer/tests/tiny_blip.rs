@@ -10,7 +10,7 @@ use edgeblip_trainer::engine::AdamW;
 use edgeblip_trainer::engine::cpu::Cpu;
 use edgeblip_trainer::model::{Blip, Layout, Shares, Sharing};
 use edgeblip_trainer::objectives::{Batch, Objective, Settings};
-use edgeblip_trainer::optimizer::{Decay, Schedule};
+use edgeblip_trainer::optimizer::{Decay, Decayed, Schedule};
 use edgeblip_trainer::train::{Learner, LearnerSettings, Outcome, Shared, State};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -156,6 +156,7 @@ impl Golden {
                 checkpointed_text: 0,
             },
             adamw: AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.05, max_norm },
+            decayed: Decayed::All,
             schedule: Schedule {
                 rate: schedule("initial"),
                 least: schedule("least"),

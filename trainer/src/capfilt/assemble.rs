@@ -1,7 +1,6 @@
 //! From the shards' decisions to a dataset, with the list of decisions, a summary and a sheet of pictures.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use terminal::progress::Progress;
 
@@ -11,6 +10,7 @@ use super::summary::{HEAD, Summary};
 use super::{Capfilt, CapfiltError, identity};
 use crate::dataset::write::{DatasetWriter, WriteError, WriteOptions};
 use crate::dataset::{Dataset, Format, Origin, Pair, Text};
+use crate::disk::{Existing, Staged};
 use crate::engine::Device;
 use crate::report::{JudgedText, Page, PictureCard, Verdict};
 
@@ -33,8 +33,7 @@ pub(super) fn assemble<D: Device>(
     let identity = identity::joined(headers.iter().map(|header| header.identity.as_str()));
     progress.stage("new dataset", run.dataset.len());
     let folder = &run.parts.folder;
-    let fault = |source| CapfiltError::File { file: folder.clone(), source };
-    let staged = tempfile::Builder::new().prefix(".dataset-").tempdir_in(folder).map_err(fault)?;
+    let staged = Staged::beside(&folder.join(DATASET_FOLDER))?;
     let mut new = New {
         dataset: run.dataset,
         writer: DatasetWriter::create(staged.path(), format, &WriteOptions::default())?,
@@ -59,34 +58,11 @@ pub(super) fn assemble<D: Device>(
         }
         Ok(())
     })?;
-    publish(staged, &folder.join(DATASET_FOLDER))?;
+    staged.publish(Existing::Replace)?;
     page(&summary, &cards).write(&folder.join(SHEET_FILE))?;
     write_whole(&folder.join(SUMMARY_FILE), |out| Ok(serde_json::to_writer_pretty(out, &summary)?))?;
     progress.finish();
     Ok(summary)
-}
-
-/// Puts the dataset into its place. One that an earlier call of this run made is taken away first.
-fn publish(staged: tempfile::TempDir, target: &Path) -> Result<(), CapfiltError> {
-    let fault = |source| CapfiltError::File { file: target.to_owned(), source };
-    if target.exists() {
-        std::fs::remove_dir_all(target).map_err(fault)?;
-    }
-    let made = staged.keep();
-    readable(&made).map_err(fault)?;
-    std::fs::rename(made, target).map_err(fault)
-}
-
-/// A temporary folder is its owner's alone; a dataset is for everybody.
-#[cfg(unix)]
-fn readable(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))
-}
-
-#[cfg(not(unix))]
-fn readable(_folder: &Path) -> std::io::Result<()> {
-    Ok(())
 }
 
 /// How often each name occurs: datasets that are joined may have some in common.

@@ -1,9 +1,9 @@
 //! What becomes of a picture's texts.
 
+use blip::caption::clean_for_training;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::Origin;
-use crate::generation::{MAX_CAPTION_WORDS, caption_words};
 
 /// Why a text was kept or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,7 +128,7 @@ fn alone(text: &Judged, rule: &Rule) -> Reason {
 
 /// The words that a model reads of a text.
 pub(super) fn words(text: &str) -> Vec<String> {
-    caption_words(text, MAX_CAPTION_WORDS).split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    clean_for_training(text).split_whitespace().map(str::to_owned).collect()
 }
 
 /// Share of words of two texts that stand in both in the same order, 0 to 1: twice the longest common subsequence over

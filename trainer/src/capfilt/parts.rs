@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{CapfiltError, CapfiltSettings, Decision};
+use crate::disk;
 
 /// Folder of the shards' decisions.
 const PARTS_FOLDER: &str = "parts";
@@ -133,30 +134,5 @@ pub(super) fn write_whole(
     target: &Path,
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<(), CapfiltError> {
-    let fault = |source| CapfiltError::File { file: target.to_owned(), source };
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder).map_err(fault)?;
-    let mut out = std::io::BufWriter::new(file.as_file_mut());
-    write(&mut out).map_err(fault)?;
-    out.flush().map_err(fault)?;
-    drop(out);
-    readable_by_all(file.as_file()).map_err(fault)?;
-    file.as_file().sync_all().map_err(fault)?;
-    file.persist(target).map_err(|error| fault(error.error))?;
-    if cfg!(unix) {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(fault)?;
-    }
-    Ok(())
-}
-
-/// A temporary file is its owner's alone.
-#[cfg(unix)]
-fn readable_by_all(file: &File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn readable_by_all(_file: &File) -> std::io::Result<()> {
-    Ok(())
+    disk::write_whole(target, write).map_err(|source| CapfiltError::File { file: target.to_owned(), source })
 }

@@ -128,7 +128,7 @@ fn a_run_that_was_killed_ends_with_the_same_bytes_and_so_do_two_ranks() {
         let killed = tempfile::tempdir().unwrap();
         let run = Capfilt::begin(&dataset, models.networks(), settings(), killed.path()).unwrap();
         run.work_on(2, &Progress::Silent).unwrap();
-        let leftovers = [killed.path().join("parts/.writing-abc"), killed.path().join(".dataset-abc")];
+        let leftovers = [killed.path().join("parts/.writing-abc"), killed.path().join(".writing-dataset-abc")];
         std::fs::write(&leftovers[0], "{\"shard\":1,").unwrap();
         std::fs::create_dir(&leftovers[1]).unwrap();
         std::fs::create_dir(killed.path().join(DATASET_FOLDER)).unwrap();
@@ -242,4 +242,61 @@ fn a_threshold_is_found_for_a_precision() {
     let loose = calibrated_threshold(&people, &filter, (0.8, 1), &progress).unwrap();
     let strict = calibrated_threshold(&people, &filter, (0.99, 1), &progress).unwrap();
     assert!(0.0 < loose && loose <= strict && strict <= 1.0, "{loose} {strict}");
+}
+
+/// The folder in which this program, started again by a test, is to filter.
+const FOLDER: &str = "EDGEBLIP_TEST_CAPFILT";
+
+/// Does nothing unless [`filtered_without_room`] started it.
+#[test]
+fn filters_where_it_is_told() {
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let (models, dataset) = (Models::new(), dataset());
+    let filtered = || -> Result<Summary, CapfiltError> {
+        let run = Capfilt::begin(&dataset, models.networks(), settings(), Path::new(&folder))?;
+        run.work(ALONE, &Progress::Silent)?;
+        run.assemble(Format::WebDataset, 5, &Progress::Silent)
+    };
+    println!("\nrefused: {}", filtered().unwrap_err());
+}
+
+/// Starts this test program again where a file can have so many blocks: what it says.
+#[cfg(unix)]
+fn filtered_without_room(folder: &Path, blocks: usize) -> String {
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")]);
+    command.arg(std::env::current_exe().unwrap()).args(["--exact", "capfilt::tests::filters_where_it_is_told"]);
+    let output = command.arg("--nocapture").env(FOLDER, folder).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let refused = text.lines().find_map(|line| line.strip_prefix("refused: "));
+    refused.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr))).to_owned()
+}
+
+/// A limit on the length of a file fails as a full disk does.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_the_older_dataset_and_nothing_half() {
+    let empty = tempfile::tempdir().unwrap();
+    let message = filtered_without_room(empty.path(), 0);
+    assert!(message.contains("run.json") && message.contains("File too large"), "{message}");
+    assert!(message.contains("see that there is room and run it again"), "{message}");
+    assert!(files(empty.path()).is_empty());
+
+    let (models, dataset) = (Models::new(), dataset());
+    let folder = tempfile::tempdir().unwrap();
+    let run = Capfilt::begin(&dataset, models.networks(), settings(), folder.path()).unwrap();
+    run.work(ALONE, &Progress::Silent).unwrap();
+    run.assemble(Format::ImageFolder, 5, &Progress::Silent).unwrap();
+    let older = files(folder.path());
+    for (blocks, file) in [(0, "shard-000000.tar"), (8, "shard-000000.tar")] {
+        let message = filtered_without_room(folder.path(), blocks);
+        assert!(message.contains(file) && message.contains("File too large"), "{message}");
+        assert!(message.contains("see that there is room"), "{message}");
+        assert!(files(folder.path()) == older, "{blocks} blocks");
+    }
+    let part = folder.path().join("parts/00000002.jsonl");
+    std::fs::remove_file(&part).unwrap();
+    let message = filtered_without_room(folder.path(), 0);
+    assert!(message.contains("00000002.jsonl") && message.contains("run it again"), "{message}");
+    assert!(!part.exists() && files(folder.path()).len() == older.len() - 1);
 }

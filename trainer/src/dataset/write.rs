@@ -8,14 +8,13 @@ mod shards;
 mod table;
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use image::ImageFormat;
-use tempfile::NamedTempFile;
 
 use super::{Format, MAX_TEXT_BYTES, Pair};
+use crate::disk::{Existing, WholeFile};
 
 /// Where a shard ends: the first pair that reaches it is its last, in bytes of pictures.
 pub const DEFAULT_SHARD_BYTES: u64 = 256 << 20;
@@ -39,7 +38,7 @@ impl Default for WriteOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The disk does not take it: it is full, or may not be written.
-    #[error("{}: cannot be written ({source}); what was whole before still is", file.display())]
+    #[error("{}: cannot be written ({source}); see that there is room, or choose another place: what was whole before still is", file.display())]
     Write {
         /// The file.
         file: PathBuf,
@@ -153,10 +152,10 @@ impl DatasetWriter {
     }
 }
 
-/// A file on its way: beside its name until it is whole.
+/// A file that becomes part of the dataset when it is whole.
 struct Pending {
     target: PathBuf,
-    file: BufWriter<NamedTempFile>,
+    file: WholeFile,
 }
 
 impl Pending {
@@ -164,28 +163,26 @@ impl Pending {
         if target.exists() {
             return Err(WriteError::AlreadyThere { file: target });
         }
-        let folder = target.parent().unwrap_or(Path::new("."));
-        let made = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder);
-        let file = made.map_err(|source| WriteError::Write { file: target.clone(), source })?;
-        Ok(Pending { target, file: BufWriter::new(file) })
+        let file = WholeFile::beside(&target).map_err(|source| WriteError::Write { file: target.clone(), source })?;
+        Ok(Pending { target, file })
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
         self.file.write_all(bytes).map_err(|source| WriteError::Write { file: self.target.clone(), source })
     }
 
-    /// Flushes, syncs and renames; then syncs the folder.
     fn keep(self) -> Result<(), WriteError> {
-        let Pending { target, file } = self;
-        let fault = |source| WriteError::Write { file: target.clone(), source };
-        let file = file.into_inner().map_err(|error| fault(error.into_error()))?;
-        file.as_file().sync_all().map_err(fault)?;
-        file.persist_noclobber(&target).map_err(|error| fault(error.error))?;
-        let folder = target.parent().unwrap_or(Path::new("."));
-        if cfg!(unix) {
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(fault)?;
-        }
-        Ok(())
+        self.file.keep(Existing::Refuse).map_err(|source| WriteError::Write { file: self.target, source })
+    }
+}
+
+impl Write for Pending {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 
@@ -214,6 +211,8 @@ fn file_name(key: &str) -> String {
     if parts.is_empty() { "_".to_owned() } else { parts.join("/") }
 }
 
+#[cfg(test)]
+mod full_disk;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,7 @@
 //! What a step of AdamW reads and changes.
 
+use std::ops::Range;
+
 use super::Device;
 
 /// Places in the vector that [`Device::adamw`] reads, so that a captured step can be given new values.
@@ -43,4 +45,6 @@ pub struct AdamWState<'a, D: Device> {
     pub first: &'a mut D::Flat,
     /// Second moments.
     pub second: &'a mut D::Flat,
+    /// Which of them change.
+    pub range: Range<usize>,
 }

@@ -1,11 +1,10 @@
 //! Vectors of pictures and texts, and whether they match.
 
+use blip::caption::clean_for_training;
 use rayon::prelude::*;
 
 use crate::engine::{Device, Order, RowsShape};
-use crate::generation::{
-    GenerationError, MAX_CAPTION_WORDS, MAX_TEXT_TOKENS, Network, Seen, caption_words, cut_to, padded,
-};
+use crate::generation::{GenerationError, MAX_TEXT_TOKENS, Network, Seen, cut_to, padded};
 use crate::model::{Memory, Pass, Texts};
 use crate::objectives::{image_features, unit_texts};
 use crate::tape::Tape;
@@ -107,7 +106,7 @@ impl<D: Device> Network<'_, D> {
         let positions = self.model.encoder.as_ref().map_or(MAX_TEXT_TOKENS, |encoder| encoder.config.positions);
         let separator = self.tokenizer.tokens().separator;
         let row = |text: &T| {
-            let ids = self.tokenizer.classified(&caption_words(text.as_ref(), MAX_CAPTION_WORDS), first)?;
+            let ids = self.tokenizer.classified(&clean_for_training(text.as_ref()), first)?;
             Ok(cut_to(ids, positions.min(MAX_TEXT_TOKENS), separator))
         };
         texts.par_iter().map(row).collect()

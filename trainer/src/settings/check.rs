@@ -87,7 +87,7 @@ impl Settings {
             size("run.threads", run.threads, [0, 1024]),
             ("run.patience", run.patience, [1, 1 << 24]),
             size("output.snapshots", output.snapshots, [1, 1 << 16]),
-            size("output.captions", output.captions, [0, 1 << 10]),
+            size("output.captions", output.captions, [0, 64]),
             ("output.line_every", output.line_every, [0, 1 << 24]),
             ("output.page_every", output.page_every, [0, 1 << 24]),
         ]

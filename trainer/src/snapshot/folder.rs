@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::read::{self, Body, STATE, VECTORS, VectorsFile};
 use super::{Snapshot, SnapshotError, Vector};
-use crate::weights::{DurableError, Existing, Planned, Staged, TensorWriter, Values, WRITING_MARKS, sync_folder};
+use crate::disk::{DiskError, Existing, Staged, WRITING_MARKS, sync_folder};
+use crate::weights::{Planned, TensorWriter, Values};
 
 /// Held while a run writes to a folder.
 const LOCK: &str = ".lock";
@@ -50,7 +51,7 @@ impl Snapshots {
     /// # Errors
     /// A folder that cannot be made, or in which another process writes.
     pub fn open(folder: &Path, keep: usize) -> Result<Snapshots, SnapshotError> {
-        let failed = |path: &Path, source| DurableError::Io { path: path.to_owned(), source };
+        let failed = |path: &Path, source| DiskError::Io { path: path.to_owned(), source };
         std::fs::create_dir_all(folder).map_err(|source| failed(folder, source))?;
         let path = folder.join(LOCK);
         let lock = File::options().create(true).write(true).truncate(false).open(&path);
@@ -124,7 +125,7 @@ impl Snapshots {
         for name in self.names()? {
             if WRITING_MARKS.iter().any(|mark| name.strip_prefix(mark).is_some_and(|rest| rest.starts_with(STEP))) {
                 let path = self.folder.join(name);
-                std::fs::remove_dir_all(&path).map_err(|source| DurableError::Io { path, source })?;
+                std::fs::remove_dir_all(&path).map_err(|source| DiskError::Io { path, source })?;
             }
         }
         Ok(())
@@ -137,11 +138,11 @@ impl Snapshots {
             let names = std::iter::once(format!("{ASIDE}{name}")).chain((2..).map(|n| format!("{ASIDE}{name}-{n}")));
             let mut free = names.map(|name| self.folder.join(name)).filter(|path| path.symlink_metadata().is_err());
             let aside = free.next().expect("there is always another number");
-            std::fs::rename(&path, &aside).map_err(|source| DurableError::Io { path, source })?;
+            std::fs::rename(&path, &aside).map_err(|source| DiskError::Io { path, source })?;
             moved.push(aside);
         }
         if !moved.is_empty() {
-            sync_folder(&self.folder)?;
+            sync_folder(&self.folder).map_err(|source| DiskError::Io { path: self.folder.clone(), source })?;
         }
         Ok(moved)
     }

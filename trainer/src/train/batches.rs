@@ -1,6 +1,6 @@
 //! Batches as the losses read them: texts become tokens, pictures get names.
 
-use blip::caption::clean_for_training;
+use blip::caption::{clean_for_training, clean_question_for_training};
 use blip::tokenizer::Tokenizer;
 
 use super::TrainError;
@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
         }
         let mut answers = Answers::default();
         for (place, question) in from.questions.iter().enumerate() {
-            answers.questions.push(self.ids(&clean_for_training(&question.text))?);
+            answers.questions.push(self.ids(&clean_question_for_training(&question.text))?);
             for answer in &question.answers {
                 batch.texts.push(self.ids(&answer.text)?);
                 answers.of.push(place as u32);

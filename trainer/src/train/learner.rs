@@ -5,7 +5,7 @@ use blip::config::SpecialTokens;
 use crate::engine::{AdamW, Device, Result, Slice, scalars, step_seed};
 use crate::model::Blip;
 use crate::objectives::{Bank, Batch, Input, Losses, Objective, Opinion, Settings, Step, StepFacts, alpha};
-use crate::optimizer::{Optimizer, Schedule};
+use crate::optimizer::{Decayed, Optimizer, Schedule};
 use crate::tape::Tape;
 
 /// Range of the temperature. Source: BLIP `models/blip_pretrain.py`, `temp.clamp_`.
@@ -20,6 +20,8 @@ pub struct LearnerSettings {
     pub step: Settings,
     /// The optimizer's constants.
     pub adamw: AdamW,
+    /// What its weight decay is on.
+    pub decayed: Decayed,
     /// The learning rate over time.
     pub schedule: Schedule,
     /// Share of the momentum copy that stays in a step.
@@ -161,7 +163,8 @@ impl<D: Device> Learner<D> {
                 at: state.queue_at,
             }),
         };
-        let optimizer = Optimizer::new(&device, settings.adamw, [&state.first, &state.second])?;
+        let groups = settings.decayed.groups(&model.layout, settings.adamw.weight_decay);
+        let optimizer = Optimizer::new(&device, settings.adamw, groups, [&state.first, &state.second])?;
         let weights = device.flat(&state.weights)?;
         Ok(Learner { device, model, settings, weights, optimizer, contrast, input: None, step: state.step })
     }

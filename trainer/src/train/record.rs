@@ -4,19 +4,32 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::samples::Samples;
 use super::{Beginning, Job, Learner, Outcome, State, TrainError, now, roles};
+use crate::dataset::Dataset;
+use crate::disk::{Existing, write_whole};
 use crate::engine::Device;
-use crate::journal::{self, Display, Journal, Start, StepRecord};
+use crate::generation::GenerationError;
+use crate::journal::{self, Display, Journal, Picture, SampleCaption, Start, StepRecord};
 use crate::loader::Broken;
 use crate::objectives::Batch;
-use crate::report::{Page, loss_plots};
+use crate::report::{Page, loss_plots, png};
 use crate::settings::Task;
 use crate::snapshot::{Facts, Snapshot, Snapshots, Vector};
-use crate::weights::{self, Existing, Trained};
+use crate::weights::{self, Trained};
 
 /// Sections and keys that may change when a run goes on.
-const MAY_CHANGE: [&str; 8] =
-    ["run.device", "run.threads", "run.patience", "run.epochs", "run.steps", "data.threads", "data.ahead", "output"];
+const MAY_CHANGE: [&str; 9] = [
+    "run.device",
+    "run.threads",
+    "run.patience",
+    "run.epochs",
+    "run.steps",
+    "data.threads",
+    "data.ahead",
+    "data.validation",
+    "output",
+];
 
 /// The files of a run.
 pub(super) struct Record<'a> {
@@ -36,6 +49,7 @@ struct Writer {
     snapshots: Snapshots,
     journal: Option<Journal>,
     display: Option<Display>,
+    samples: Option<Samples>,
 }
 
 impl<'a> Record<'a> {
@@ -54,7 +68,7 @@ impl<'a> Record<'a> {
                 saved_at = Some(found.snapshot.facts.step);
                 resumed = Some(found.snapshot);
             }
-            writer = Some(Writer { snapshots, journal: None, display: None });
+            writer = Some(Writer { snapshots, journal: None, display: None, samples: None });
         }
         let now = Instant::now();
         Ok(Record { job, total, facts, writer, resumed, saved_at, began: now, page_at: now })
@@ -76,12 +90,17 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Starts the journal and says what the run is.
-    pub fn begin<D: Device>(&mut self, learner: &Learner<D>, beginning: &Beginning) -> Result<(), TrainError> {
+    /// Starts the journal, says what the run is, and draws the pictures of its sample captions.
+    pub fn begin<D: Device>(
+        &mut self,
+        learner: &Learner<D>,
+        beginning: &Beginning,
+        data: &Dataset,
+    ) -> Result<(), TrainError> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         let done = learner.steps();
         let start = if done == 0 { Start::New } else { Start::After(done) };
-        writer.journal = Some(Journal::open(&self.job.folder, start, now())?);
+        let mut journal = Journal::open(&self.job.folder, start, now())?;
         let every = Duration::from_secs(self.job.settings.output.line_every);
         let display = Display::new(done, self.total, every);
         let parameters = beginning.model.layout.length();
@@ -99,9 +118,16 @@ impl<'a> Record<'a> {
         for note in &beginning.report.notes {
             display.say(note);
         }
-        writer.display = Some(display);
+        writer.samples = Samples::choose(self.job, beginning, data, |line| display.say(line))?;
+        for (name, picture) in writer.samples.iter().flat_map(Samples::pictures) {
+            let shown = Picture { width: picture.width(), height: picture.height(), png: &png(picture) };
+            journal.events().picture(done, now(), &format!("pictures/{name}"), &shown)?;
+        }
+        (writer.journal, writer.display) = (Some(journal), Some(display));
         let path = self.job.folder.join("settings.toml");
-        std::fs::write(&path, self.job.settings.to_toml()).map_err(|source| TrainError::Write { path, source })
+        let settings = self.job.settings.to_toml();
+        write_whole(&path, |out| out.write_all(settings.as_bytes()))
+            .map_err(|source| TrainError::Write { path, source })
     }
 
     /// Notes a step, and saves what is due.
@@ -109,15 +135,16 @@ impl<'a> Record<'a> {
         &mut self,
         learner: &Learner<D>,
         beginning: &Beginning,
-        record: &StepRecord,
+        mut record: StepRecord,
     ) -> Result<(), TrainError> {
         let output = &self.job.settings.output;
+        record.captions = self.captions(learner, beginning)?;
         let Some(writer) = &mut self.writer else { return Ok(()) };
         if let Some(journal) = &mut writer.journal {
-            journal.write(record)?;
+            journal.write(&record)?;
         }
         if let Some(display) = &mut writer.display {
-            display.show(record, self.began.elapsed());
+            display.show(&record, self.began.elapsed());
         }
         if output.snapshot_every > 0 && record.step.is_multiple_of(output.snapshot_every) {
             self.save(learner)?;
@@ -127,6 +154,33 @@ impl<'a> Record<'a> {
             self.page(beginning, Some(output.page_every.clamp(1, 3600) as u32))?;
         }
         Ok(())
+    }
+
+    /// The sample captions that are due after this step.
+    fn captions<D: Device>(
+        &self,
+        learner: &Learner<D>,
+        beginning: &Beginning,
+    ) -> Result<Vec<SampleCaption>, TrainError> {
+        let Some(Writer { samples: Some(samples), display: Some(display), .. }) = &self.writer else {
+            return Ok(Vec::new());
+        };
+        let step = learner.steps();
+        if !samples.are_due(step) {
+            return Ok(Vec::new());
+        }
+        match samples.write(learner, beginning) {
+            Ok(captions) => {
+                let line = |caption: &SampleCaption| format!("step {step}, {}: {}", caption.picture, caption.text);
+                captions.iter().for_each(|caption| display.say(&line(caption)));
+                Ok(captions)
+            }
+            Err(GenerationError::Engine(error)) => Err(error.into()),
+            Err(error) => {
+                display.say(&format!("step {step}, no sample captions: {}", terminal::explained(&error)));
+                Ok(Vec::new())
+            }
+        }
     }
 
     /// Losses of the journal's last step, in the order of the objective's.
@@ -223,6 +277,9 @@ impl<'a> Record<'a> {
         let mut page = Page::new(&format!("edgeblip: {name}")).refresh_seconds(refresh).section("Losses");
         for plot in loss_plots(&records) {
             page = page.line_plot(&plot);
+        }
+        if let Some(samples) = self.writer.as_ref().and_then(|writer| writer.samples.as_ref()) {
+            page = page.section("Sample captions").pictures(&samples.cards(&records));
         }
         let rows: Vec<Vec<String>> = self.facts.iter().map(|(key, value)| vec![key.clone(), value.clone()]).collect();
         page = page.section("Model").paragraph(&format!(

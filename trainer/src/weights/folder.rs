@@ -5,9 +5,9 @@ use std::path::Path;
 use blip::config::{Config, Role};
 use checkpoint::{Expected, hugging_face_tensors};
 
-use super::durable::{Existing, Staged, check_free, sync_folder};
 use super::tensors::{Planned, TensorWriter, Values};
 use super::{Preparation, WeightsError, configurations, tokenizer};
+use crate::disk::{DiskError, Existing, Staged, check_free, sync_folder};
 use crate::model::Blip;
 
 /// A model with its values.
@@ -81,7 +81,8 @@ fn write_role(staged: &Staged, trained: Trained<'_>, role: Role, config: &Config
     let config = configurations::pretty(&tokenizer::tokenizer_config(preparation, positions));
     staged.file(place.join("tokenizer_config.json"), &config)?;
     staged.file(place.join("vocab.txt"), &tokenizer::vocabulary(preparation))?;
-    Ok(sync_folder(&staged.path().join(place))?)
+    let path = staged.path().join(place);
+    Ok(sync_folder(&path).map_err(|source| DiskError::Io { path, source })?)
 }
 
 /// The tensor's values, which in a model that shares its text stacks stand under the encoder's name.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use sha2::{Digest, Sha256};
 
-use super::DurableError;
+use crate::disk::DiskError;
 
 /// Values of a tensor, and so how they are stored.
 #[derive(Clone, Copy, Debug)]
@@ -74,8 +74,8 @@ impl TensorWriter {
     ///
     /// # Errors
     /// The system's refusal.
-    pub fn write(path: &Path, tensors: &[Planned<'_>]) -> Result<Written, DurableError> {
-        let failed = |source| DurableError::Io { path: path.to_owned(), source };
+    pub fn write(path: &Path, tensors: &[Planned<'_>]) -> Result<Written, DiskError> {
+        let failed = |source| DiskError::Io { path: path.to_owned(), source };
         let file = BufWriter::with_capacity(1 << 20, File::create(path).map_err(failed)?);
         let mut writer = TensorWriter { path: path.to_owned(), file, sum: Sha256::new(), length: 0 };
         writer.put(&header(tensors))?;
@@ -88,7 +88,7 @@ impl TensorWriter {
         writer.finish()
     }
 
-    fn values<T: Copy>(&mut self, values: &[T], bytes: impl Fn(T) -> [u8; WIDTH]) -> Result<(), DurableError> {
+    fn values<T: Copy>(&mut self, values: &[T], bytes: impl Fn(T) -> [u8; WIDTH]) -> Result<(), DiskError> {
         let mut part = Vec::with_capacity(AT_A_TIME * WIDTH);
         for values in values.chunks(AT_A_TIME) {
             part.clear();
@@ -98,16 +98,16 @@ impl TensorWriter {
         Ok(())
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<(), DurableError> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
         self.sum.update(bytes);
         self.length += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(|source| DurableError::Io { path: self.path.clone(), source })
+        self.file.write_all(bytes).map_err(|source| DiskError::Io { path: self.path.clone(), source })
     }
 
-    fn finish(self) -> Result<Written, DurableError> {
+    fn finish(self) -> Result<Written, DiskError> {
         let TensorWriter { path, file, sum, length } = self;
         let synced = file.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(|file| file.sync_all());
-        synced.map_err(|source| DurableError::Io { path, source })?;
+        synced.map_err(|source| DiskError::Io { path, source })?;
         Ok(Written { length, sha256: hex(&sum.finalize()) })
     }
 }

@@ -6,6 +6,7 @@ use blip::config::{Config, Role};
 use checkpoint::{Checkpoint, OpenOptions, TensorFile};
 
 use super::*;
+use crate::disk::Existing;
 use crate::model::{Blip, Sharing, initial_values};
 
 fn repository(path: &str) -> PathBuf {

@@ -105,8 +105,9 @@ pub fn long_vectors<D: Device>(trial: &mut Trial<'_, D>, count: usize) -> Result
     let (mut weights, mut average) = (trial.flat(count)?, trial.flat(count)?);
     let zeros = vec![0.0; count];
     let (mut first, mut second) = (device.flat(&zeros)?, device.flat(&zeros)?);
-    for max_norm in [1.0, f32::INFINITY] {
-        let state = AdamWState { weights: &mut weights, gradients: &gradients, first: &mut first, second: &mut second };
+    for (max_norm, range) in [(1.0, 0..count), (f32::INFINITY, count / 3..count - count / 7)] {
+        let state =
+            AdamWState { weights: &mut weights, gradients: &gradients, first: &mut first, second: &mut second, range };
         let constants = AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.05, max_norm };
         device.adamw(state, constants, &norm, &values)?;
         device.moving_average(&mut average, &weights, &values)?;
@@ -150,9 +151,11 @@ fn shadows<D: Device>(trial: &mut Trial<'_, D>, count: usize) -> Result<()> {
     trial.keep("written", &device.linear(&one, slice(&flat, 0, count), None, shape)?, Bf16)?;
     let (zeros, norm) = (vec![0.0; count], device.upload(&[4.0])?);
     let (mut first, mut second) = (device.flat(&zeros)?, device.flat(&zeros)?);
-    let state = AdamWState { weights: &mut flat, gradients: &other, first: &mut first, second: &mut second };
-    let constants = AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, max_norm: 1.0 };
-    device.adamw(state, constants, &norm, &values)?;
+    for (range, weight_decay) in [(0..count / 2, 0.0), (count / 2..count, 0.5)] {
+        let state = AdamWState { weights: &mut flat, gradients: &other, first: &mut first, second: &mut second, range };
+        let constants = AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay, max_norm: 1.0 };
+        device.adamw(state, constants, &norm, &values)?;
+    }
     trial.keep("stepped", &device.linear(&one, slice(&flat, 0, count), None, shape)?, Bf16)?;
     device.clear(&mut flat)?;
     trial.keep("cleared", &device.linear(&one, slice(&flat, 0, count), None, shape)?, Bf16)

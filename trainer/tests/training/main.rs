@@ -7,6 +7,7 @@
 mod place;
 mod resumed;
 mod saved;
+mod captions;
 mod ranks;
 mod tasks;
 mod bad_settings;

@@ -109,9 +109,11 @@ fn apart(place: &Place, [a, b]: [&str; 2]) -> (f64, f32) {
 /// Runs a task on two ranks, and on one with the doubled batch.
 fn two_equal_one(task: &[&str], place: &Place, changes: &[(&str, &str)]) {
     let half = with(changes);
-    for ran in end(start(place, task, [&half, &half])) {
+    let ranks = end(start(place, task, [&half, &half]));
+    for ran in &ranks {
         ran.content();
     }
+    assert!(!ranks[1].err.contains("step "), "rank 0 alone says where the run is: {}", ranks[1].err);
     run(&mut place.train(task, "one", &with(&[changes, &[("run.batch", "8")]].concat()))).content();
     let (steps, weights) = apart(place, ["ranks", "one"]);
     println!("{task:?}: numbers of a step {steps:.1e} apart at most, weights {weights:.1e}");
@@ -131,7 +133,11 @@ fn two_ranks_that_accumulate_pretrain_as_one_with_the_doubled_batch() {
 
 #[test]
 fn two_ranks_finetune_a_captioner_as_one_with_the_doubled_batch() {
-    two_equal_one(&["finetune", "captioner"], &Place::with_scenes(40), &[("run.steps", "6")]);
+    two_equal_one(
+        &["finetune", "captioner"],
+        &Place::with_scenes(40),
+        &[("run.steps", "6"), ("output.captions_every", "2")],
+    );
 }
 
 #[test]

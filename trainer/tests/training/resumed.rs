@@ -68,13 +68,19 @@ fn ends_as_if_it_was_never_killed(changes: &[(&str, &str)], seed: u64) {
 
 #[test]
 fn a_killed_run_ends_byte_for_byte_as_one_that_was_not() {
-    ends_as_if_it_was_never_killed(&[], 1);
+    ends_as_if_it_was_never_killed(&[("output.captions_every", "1"), ("output.captions", "2")], 1);
 }
 
 #[test]
 fn a_killed_run_with_two_threads_ends_byte_for_byte_as_one_that_was_not() {
-    let changes =
-        [("run.threads", "2"), ("data.threads", "2"), ("run.accumulate", "2"), ("output.snapshot_every", "1")];
+    let changes = [
+        ("run.threads", "2"),
+        ("data.threads", "2"),
+        ("run.accumulate", "2"),
+        ("optimizer.decayed", "\"matrices\""),
+        ("output.snapshot_every", "1"),
+        ("output.captions_every", "3"),
+    ];
     ends_as_if_it_was_never_killed(&changes, 1 << 32);
 }
 

@@ -1,6 +1,5 @@
 //! Tars of `KEY.jpg`, `KEY.txt` and `KEY.json`.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -13,21 +12,8 @@ pub(super) struct Shards {
     folder: PathBuf,
     options: WriteOptions,
     number: usize,
-    open: Option<(PathBuf, Builder<Tape>)>,
+    open: Option<(PathBuf, Builder<Pending>)>,
     bytes: u64,
-}
-
-/// The file below a tar.
-struct Tape(Pending);
-
-impl io::Write for Tape {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.file.flush()
-    }
 }
 
 impl Shards {
@@ -40,7 +26,7 @@ impl Shards {
 
     fn begin(&mut self) -> Result<(), WriteError> {
         let target = self.folder.join(format!("{}-{:06}.tar", self.options.prefix, self.number));
-        self.open = Some((target.clone(), Builder::new(Tape(Pending::create(target)?))));
+        self.open = Some((target.clone(), Builder::new(Pending::create(target)?)));
         self.number += 1;
         self.bytes = 0;
         Ok(())
@@ -84,8 +70,7 @@ impl Shards {
 
     fn end(&mut self) -> Result<(), WriteError> {
         let Some((target, tar)) = self.open.take() else { return Ok(()) };
-        let tape = tar.into_inner().map_err(|source| WriteError::Write { file: target, source })?;
-        tape.0.keep()
+        tar.into_inner().map_err(|source| WriteError::Write { file: target, source })?.keep()
     }
 
     pub(super) fn finish(mut self) -> Result<(), WriteError> {

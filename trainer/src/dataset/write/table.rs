@@ -1,6 +1,5 @@
 //! Parquet with the pictures inside.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,22 +32,9 @@ pub(super) struct Tables {
     folder: PathBuf,
     options: WriteOptions,
     number: usize,
-    open: Option<(PathBuf, SerializedFileWriter<Sheet>)>,
+    open: Option<(PathBuf, SerializedFileWriter<Pending>)>,
     bytes: u64,
     group: Group,
-}
-
-/// The file below a table.
-struct Sheet(Pending);
-
-impl Write for Sheet {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.0.file.flush()
-    }
 }
 
 /// Rows that wait, column by column; a list begins where its level is 0.
@@ -109,7 +95,7 @@ impl Group {
 }
 
 /// A row group, column by column.
-struct Columns<'a, 'b>(&'a mut SerializedRowGroupWriter<'b, Sheet>);
+struct Columns<'a, 'b>(&'a mut SerializedRowGroupWriter<'b, Pending>);
 
 impl Columns<'_, '_> {
     fn texts(
@@ -150,8 +136,8 @@ impl Tables {
             .set_column_dictionary_enabled(pictures, false)
             .set_write_batch_size(1)
             .build();
-        let sheet = Sheet(Pending::create(target.clone())?);
-        let writer = SerializedFileWriter::new(sheet, schema, Arc::new(properties)).map_err(fault)?;
+        let file = Pending::create(target.clone())?;
+        let writer = SerializedFileWriter::new(file, schema, Arc::new(properties)).map_err(fault)?;
         self.open = Some((target, writer));
         self.number += 1;
         self.bytes = 0;
@@ -191,8 +177,7 @@ impl Tables {
     fn end(&mut self) -> Result<(), WriteError> {
         self.write_group()?;
         let Some((target, writer)) = self.open.take() else { return Ok(()) };
-        let sheet = writer.into_inner().map_err(|error| fault(&target, error))?;
-        sheet.0.keep()
+        writer.into_inner().map_err(|error| fault(&target, error))?.keep()
     }
 
     pub(super) fn finish(mut self) -> Result<(), WriteError> {

@@ -441,8 +441,8 @@ impl<F: Real> Device for Cpu<F> {
         scalars: &Buffer<F>,
     ) -> Result<()> {
         let step = Step::new(squared_norm[0].to_f64(), |place| scalars[place].to_f64());
-        let changed = [&mut state.weights.0[..], &mut state.first.0, &mut state.second.0];
-        vectors::adamw(&self.workers, changed, &state.gradients.0, constants, &step);
+        let changed = [state.weights, state.first, state.second].map(|flat| &mut flat.0[state.range.clone()]);
+        vectors::adamw(&self.workers, changed, &state.gradients.0[state.range], constants, &step);
         Ok(())
     }
 

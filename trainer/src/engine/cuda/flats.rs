@@ -31,9 +31,9 @@ impl Cuda {
         squared_norm: &Buffer,
         values: &Buffer,
     ) -> Result<()> {
-        let count = state.weights.length();
-        let mut arguments = vec![state.weights.part(0, count).into(), state.weights.shadow_or_null().into()];
-        arguments.extend([state.gradients, state.first, state.second].map(|flat| flat.part(0, count).into()));
+        let (start, count) = (state.range.start, state.range.len());
+        let mut arguments = vec![state.weights.part(start, count).into(), state.weights.shadow_from(start).into()];
+        arguments.extend([state.gradients, state.first, state.second].map(|flat| flat.part(start, count).into()));
         arguments.extend([squared_norm.of(1).into(), values.of(scalars::COUNT).into(), count.into()]);
         let AdamW { beta1, beta2, epsilon, weight_decay, max_norm } = constants;
         arguments.extend([beta1, beta2, epsilon, weight_decay, max_norm].map(|constant| constant.into()));

@@ -319,6 +319,11 @@ impl Flat {
         self.shadow.get().copied().unwrap_or(0)
     }
 
+    /// The same from `start` on.
+    pub(super) fn shadow_from(&self, start: usize) -> Address {
+        self.shadow.get().map_or(0, |shadow| *shadow + 2 * start as Address)
+    }
+
     /// Renews the copy, if there is one.
     pub(super) fn renew(&self) -> Result<()> {
         let Some(shadow) = self.shadow.get() else { return Ok(()) };

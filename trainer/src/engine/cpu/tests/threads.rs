@@ -172,7 +172,9 @@ impl Answers {
         self.keep("squared norm", &norm);
         let scalars = cpu.upload(&[0.01; scalars::COUNT]).unwrap();
         let constants = AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.05, max_norm: 1.0 };
-        let state = AdamWState { weights: &mut weights, gradients: &gradients, first: &mut first, second: &mut second };
+        let range = 0..weights.values().len();
+        let state =
+            AdamWState { weights: &mut weights, gradients: &gradients, first: &mut first, second: &mut second, range };
         cpu.adamw(state, constants, &norm, &scalars).unwrap();
         cpu.moving_average(&mut first, &weights, &scalars).unwrap();
         [weights, first, second].iter().for_each(|flat| self.keep("adamw", flat.values()));

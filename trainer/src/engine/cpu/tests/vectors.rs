@@ -23,7 +23,9 @@ fn adamw_clips_to_the_largest_norm() {
         values[scalars::SECOND_CORRECTION] = 0.001;
         let scalars = cpu.upload(&values).unwrap();
         let constants = AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1.0, weight_decay: 0.0, max_norm };
-        let state = AdamWState { weights: &mut weights, gradients: &gradients, first: &mut first, second: &mut second };
+        let range = 0..weights.values().len();
+        let state =
+            AdamWState { weights: &mut weights, gradients: &gradients, first: &mut first, second: &mut second, range };
         cpu.adamw(state, constants, &norm, &scalars).unwrap();
         cpu.read_flat(&weights).unwrap()
     };

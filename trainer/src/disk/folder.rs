@@ -1,45 +1,12 @@
-//! Folders that are complete or not there, also after the power failed.
+//! One folder with all that is in it.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
-/// What happens to what is there already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Existing {
-    /// It stays, and nothing is written.
-    Refuse,
-    /// It goes when the new folder is complete.
-    Replace,
-}
+use super::{DiskError, Existing, REPLACED, WRITING, parent, sibling, sync_folder};
 
-/// Something that cannot be written.
-#[derive(Debug, thiserror::Error)]
-pub enum DurableError {
-    /// The system's refusal; what was there before is still there.
-    #[error("{}: cannot be written: {source}; what was there before is untouched; see that there is room, or choose another place", path.display())]
-    Io {
-        /// Which file or folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Something is there.
-    #[error("{} exists already: choose another place, or say that it is to be replaced", path.display())]
-    Exists {
-        /// The place.
-        path: PathBuf,
-    },
-    /// A path that names no folder.
-    #[error("{}: is no name for a folder", path.display())]
-    Name {
-        /// The path.
-        path: PathBuf,
-    },
-}
-
-type Result<T> = std::result::Result<T, DurableError>;
+type Result<T> = std::result::Result<T, DiskError>;
 
 /// A folder in the making, beside the place where it will stand. It goes away unless it is published.
 #[derive(Debug)]
@@ -49,23 +16,16 @@ pub struct Staged {
     published: bool,
 }
 
-/// Start of the names of folders in the making.
-const WRITING: &str = ".writing-";
-/// Start of the names of folders that were replaced.
-const REPLACED: &str = ".replaced-";
-/// What a killed process may leave: a name starts with one of these, and the name of the place follows.
-pub const WRITING_MARKS: [&str; 2] = [WRITING, REPLACED];
-
 impl Staged {
     /// Makes an empty folder beside `target`, and the folders above it where there are none.
     ///
     /// # Errors
     /// The system's refusal.
     pub fn beside(target: &Path) -> Result<Staged> {
-        let path = sibling(target, WRITING)?;
+        let path = beside(target, WRITING)?;
         let parent = parent(target);
-        std::fs::create_dir_all(parent).map_err(|source| DurableError::Io { path: parent.to_owned(), source })?;
-        std::fs::create_dir(&path).map_err(|source| DurableError::Io { path: path.clone(), source })?;
+        std::fs::create_dir_all(parent).map_err(|source| DiskError::Io { path: parent.to_owned(), source })?;
+        std::fs::create_dir(&path).map_err(|source| DiskError::Io { path: path.clone(), source })?;
         Ok(Staged { path, target: target.to_owned(), published: false })
     }
 
@@ -80,7 +40,7 @@ impl Staged {
     /// The system's refusal.
     pub fn folder(&self, name: &str) -> Result<()> {
         let path = self.path.join(name);
-        std::fs::create_dir(&path).map_err(|source| DurableError::Io { path, source })
+        std::fs::create_dir(&path).map_err(|source| DiskError::Io { path, source })
     }
 
     /// Writes a file inside, to the disk itself.
@@ -90,7 +50,7 @@ impl Staged {
     pub fn file(&self, name: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
         let path = self.path.join(name);
         let written = File::create(&path).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-        written.map_err(|source| DurableError::Io { path, source })
+        written.map_err(|source| DiskError::Io { path, source })
     }
 
     /// Moves the folder to its place. A process that is killed here leaves either what was there before, or the new
@@ -99,13 +59,13 @@ impl Staged {
     /// # Errors
     /// Something that came to the place meanwhile and is not to be replaced; the system's refusal.
     pub fn publish(mut self, existing: Existing) -> Result<()> {
-        sync_folder(&self.path)?;
-        let failed = |source| DurableError::Io { path: self.target.clone(), source };
+        let failed = |source| DiskError::Io { path: self.target.clone(), source };
+        sync_folder(&self.path).map_err(failed)?;
         let replaced = match (self.target.symlink_metadata().is_ok(), existing) {
             (false, _) => None,
-            (true, Existing::Refuse) => return Err(DurableError::Exists { path: self.target.clone() }),
+            (true, Existing::Refuse) => return Err(DiskError::Exists { path: self.target.clone() }),
             (true, Existing::Replace) => {
-                let aside = sibling(&self.target, REPLACED)?;
+                let aside = beside(&self.target, REPLACED)?;
                 std::fs::rename(&self.target, &aside).map_err(failed)?;
                 Some(aside)
             }
@@ -118,10 +78,10 @@ impl Staged {
             return Err(failed(source));
         }
         self.published = true;
-        sync_folder(parent(&self.target))?;
+        sync_folder(parent(&self.target)).map_err(failed)?;
         match replaced {
             None => Ok(()),
-            Some(aside) => remove(&aside).map_err(|source| DurableError::Io { path: aside, source }),
+            Some(aside) => remove(&aside).map_err(|source| DiskError::Io { path: aside, source }),
         }
     }
 }
@@ -138,40 +98,16 @@ impl Drop for Staged {
 /// Refuses a place where something is, a dangling link too.
 ///
 /// # Errors
-/// [`DurableError::Exists`].
+/// [`DiskError::Exists`].
 pub fn check_free(target: &Path, existing: Existing) -> Result<()> {
     match existing == Existing::Refuse && target.symlink_metadata().is_ok() {
-        true => Err(DurableError::Exists { path: target.to_owned() }),
+        true => Err(DiskError::Exists { path: target.to_owned() }),
         false => Ok(()),
     }
 }
 
-/// Makes the names in a folder durable.
-///
-/// # Errors
-/// The system's refusal.
-pub fn sync_folder(path: &Path) -> Result<()> {
-    // Only Unix opens folders as files.
-    if cfg!(unix) {
-        let synced = File::open(path).and_then(|folder| folder.sync_all());
-        synced.map_err(|source| DurableError::Io { path: path.to_owned(), source })?;
-    }
-    Ok(())
-}
-
-fn parent(target: &Path) -> &Path {
-    target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// A free name beside `target`.
-fn sibling(target: &Path, start: &str) -> Result<PathBuf> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let name = target.file_name().ok_or_else(|| DurableError::Name { path: target.to_owned() })?;
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let mut unique = std::ffi::OsString::from(start);
-    unique.push(name);
-    unique.push(format!("-{}-{number}", std::process::id()));
-    Ok(parent(target).join(unique))
+fn beside(target: &Path, start: &str) -> Result<PathBuf> {
+    sibling(target, start).ok_or_else(|| DiskError::Name { path: target.to_owned() })
 }
 
 fn remove(path: &Path) -> std::io::Result<()> {
@@ -214,7 +150,7 @@ mod tests {
         let target = place.path().join("out");
         std::fs::create_dir(&target).unwrap();
         std::fs::write(target.join("old"), "mine").unwrap();
-        assert!(matches!(check_free(&target, Existing::Refuse), Err(DurableError::Exists { .. })));
+        assert!(matches!(check_free(&target, Existing::Refuse), Err(DiskError::Exists { .. })));
         let refused = Staged::beside(&target).unwrap().publish(Existing::Refuse);
         assert!(refused.unwrap_err().to_string().contains("exists already"));
         assert_eq!((names(place.path()), names(&target)), (vec!["out".to_owned()], vec!["old".to_owned()]));
@@ -222,6 +158,6 @@ mod tests {
         staged.file("new", b"").unwrap();
         staged.publish(Existing::Replace).unwrap();
         assert_eq!((names(place.path()), names(&target)), (vec!["out".to_owned()], vec!["new".to_owned()]));
-        assert!(matches!(Staged::beside(Path::new("/")), Err(DurableError::Name { .. })));
+        assert!(matches!(Staged::beside(Path::new("/")), Err(DiskError::Name { .. })));
     }
 }
