@@ -8,7 +8,7 @@ mod layout;
 mod vision;
 mod text;
 
-pub use layout::{Entry, Initial, Layout, initial_values};
+pub use layout::{Entry, Initial, Layout, Random, initial_values};
 pub use text::{Cache, Continued, Embeddings, LanguageHead, Memory, TextLayer, TextStack, Texts};
 pub use vision::{Vision, VisionLayer};
 

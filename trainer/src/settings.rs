@@ -120,6 +120,7 @@ pub struct ModelSettings {
     pub positions: usize,
     pub projection_width: usize,
     pub image_size: usize,
+    pub deviation: f32,
 }
 
 /// Section `[data]`.

@@ -11,7 +11,7 @@ use edgeblip_trainer::engine::Device;
 use edgeblip_trainer::engine::cpu::Cpu;
 use edgeblip_trainer::engine::cuda::Cuda;
 use edgeblip_trainer::generation::Network;
-use edgeblip_trainer::model::{Blip, Sharing};
+use edgeblip_trainer::model::{Blip, Random, Sharing};
 use edgeblip_trainer::ranks::Place;
 use edgeblip_trainer::weights::{Conflicts, Preparation, Start};
 
@@ -78,7 +78,7 @@ impl<D: Device> Loaded<D> {
         let sharing = if checkpoint.roles().len() > 1 { Sharing::Joint } else { Sharing::Apart };
         let model = Blip::new(checkpoint.config(), sharing);
         let parts = (&model.layout, checkpoint.config());
-        let mut start = Start::random(parts, &preparation.vocabulary, 0, Conflicts::Refuse);
+        let mut start = Start::random(parts, &preparation.vocabulary, Random::seeded(0), Conflicts::Refuse);
         start.checkpoint(path, &checkpoint)?;
         let (values, _) = start.finish();
         let words = Vocabulary::new(preparation.vocabulary.clone())?;

@@ -12,12 +12,11 @@ use crate::tape::{Linear, Norm, Parameter};
 pub enum Initial {
     /// The same value everywhere.
     Constant(f32),
-    /// Normal, mean 0, of this deviation. Source: BLIP `models/med.py`, `_init_weights`; `configs/med_config.json`,
-    /// `initializer_range`.
-    Normal(f32),
+    /// Normal, mean 0. Source: BLIP `models/med.py`, `_init_weights`.
+    Normal,
     /// Normal cut off at two deviations. Source: BLIP `models/vit.py`, `trunc_normal_`; here cut at two deviations and
     /// not, as there, at 2.0, which no value reaches.
-    TruncatedNormal(f32),
+    TruncatedNormal,
     /// Uniform between plus and minus `1 / sqrt(inputs)`. Source: PyTorch `nn.Linear.reset_parameters`.
     Uniform(usize),
 }
@@ -65,29 +64,46 @@ impl Layout {
     }
 }
 
-/// Values to start training from; those of a tensor depend on the seed and its name alone.
-pub fn initial_values(layout: &Layout, seed: u64) -> Vec<f32> {
+/// How random weights are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Random {
+    /// Of what is normal, cut off or not.
+    pub deviation: f32,
+    /// Another seed gives other weights.
+    pub seed: u64,
+}
+
+impl Random {
+    /// As the authors draw them. Source: BLIP `configs/med_config.json`, `initializer_range`; `models/vit.py`,
+    /// `_init_weights`.
+    pub fn seeded(seed: u64) -> Random {
+        Random { deviation: 0.02, seed }
+    }
+}
+
+/// Values to start training from; those of a tensor depend on `random` and its name alone.
+pub fn initial_values(layout: &Layout, random: Random) -> Vec<f32> {
     let mut values = Vec::with_capacity(layout.length());
     for entry in layout.entries() {
         let mut key = [0; 32];
-        key[..8].copy_from_slice(&seed.to_le_bytes());
+        key[..8].copy_from_slice(&random.seed.to_le_bytes());
         for (place, byte) in entry.name.bytes().enumerate() {
             key[8 + place % 24] = key[8 + place % 24].wrapping_mul(31).wrapping_add(byte);
         }
-        let mut random = ChaCha8Rng::from_seed(key);
-        values.extend((0..entry.parameter.length).map(|_| draw(entry.initial, &mut random)));
+        let mut chance = ChaCha8Rng::from_seed(key);
+        values.extend((0..entry.parameter.length).map(|_| draw(entry.initial, random.deviation, &mut chance)));
     }
     values
 }
 
-fn draw(initial: Initial, random: &mut ChaCha8Rng) -> f32 {
+fn draw(initial: Initial, deviation: f32, random: &mut ChaCha8Rng) -> f32 {
     let mut unit = || ((random.next_u32() >> 8) as f64 + 0.5) / f64::from(1 << 24);
     // Box and Muller, "A note on the generation of random normal deviates", 1958.
     let mut normal = || (-2.0 * unit().ln()).sqrt() * (2.0 * std::f64::consts::PI * unit()).cos();
     match initial {
         Initial::Constant(value) => value,
-        Initial::Normal(deviation) => (normal() * f64::from(deviation)) as f32,
-        Initial::TruncatedNormal(deviation) => loop {
+        Initial::Normal => (normal() * f64::from(deviation)) as f32,
+        Initial::TruncatedNormal => loop {
             let value = normal();
             if value.abs() <= 2.0 {
                 break (value * f64::from(deviation)) as f32;
@@ -103,9 +119,6 @@ pub(super) struct Builder {
     layout: Layout,
 }
 
-/// Deviation of weights. Source: BLIP `configs/med_config.json`, `initializer_range`; `models/vit.py`, `_init_weights`.
-const DEVIATION: f32 = 0.02;
-
 impl Builder {
     pub fn add(&mut self, name: &str, shape: &[usize], initial: Initial) -> Parameter {
         let length = shape.iter().product();
@@ -115,8 +128,8 @@ impl Builder {
         parameter
     }
 
-    pub fn linear(&mut self, name: &str, [outputs, inputs]: [usize; 2], initial: fn(f32) -> Initial) -> Linear {
-        let weight = self.add(&format!("{name}.weight"), &[outputs, inputs], initial(DEVIATION));
+    pub fn linear(&mut self, name: &str, [outputs, inputs]: [usize; 2], initial: Initial) -> Linear {
+        let weight = self.add(&format!("{name}.weight"), &[outputs, inputs], initial);
         let bias = self.add(&format!("{name}.bias"), &[outputs], Initial::Constant(0.0));
         Linear { weight, bias, inputs, outputs }
     }
@@ -125,7 +138,7 @@ impl Builder {
     pub fn stacked(&mut self, names: &[String], [outputs, inputs]: [usize; 2]) -> Linear {
         let start = self.layout.length();
         for name in names {
-            self.add(&format!("{name}.weight"), &[outputs, inputs], Initial::Normal(DEVIATION));
+            self.add(&format!("{name}.weight"), &[outputs, inputs], Initial::Normal);
         }
         let middle = self.layout.length();
         for name in names {

@@ -76,8 +76,8 @@ impl TextStack {
     pub(super) fn build(b: &mut Builder, part: &str, config: &TextConfig) -> TextStack {
         let name = |name: &str| format!("{part}.embeddings.{name}");
         let embeddings = Embeddings {
-            words: b.add(&name("words"), &[config.vocabulary_size, config.width], Initial::Normal(0.02)),
-            positions: b.add(&name("positions"), &[config.positions, config.width], Initial::Normal(0.02)),
+            words: b.add(&name("words"), &[config.vocabulary_size, config.width], Initial::Normal),
+            positions: b.add(&name("positions"), &[config.positions, config.width], Initial::Normal),
             norm: b.norm(&name("norm"), config.width, config.norm_eps),
         };
         let layers = (0..config.layers).map(|number| TextLayer::build(b, part, number, config)).collect();

@@ -35,9 +35,9 @@ pub struct VisionLayer {
 impl Vision {
     pub(super) fn build(b: &mut Builder, config: &VisionConfig) -> Vision {
         let VisionConfig { width, patch_size, feed_forward, norm_eps, .. } = *config;
-        let class = b.add("vision.class_embedding", &[1, 1, width], Initial::TruncatedNormal(0.02));
+        let class = b.add("vision.class_embedding", &[1, 1, width], Initial::TruncatedNormal);
         let tokens = [1, config.tokens(), width];
-        let positions = b.add("vision.position_embedding", &tokens, Initial::TruncatedNormal(0.02));
+        let positions = b.add("vision.position_embedding", &tokens, Initial::TruncatedNormal);
         let inputs = 3 * patch_size * patch_size;
         let square = [width, 3, patch_size, patch_size];
         let patches = Linear {

@@ -38,14 +38,15 @@ impl Settings {
     }
 
     /// Numbers with their least and largest value, and what to say of others.
-    fn floats(&self) -> [(&'static str, f64, [f64; 2], &'static str); 19] {
-        let Settings { data, augmentation, losses, dropout, optimizer, .. } = self;
+    fn floats(&self) -> [(&'static str, f64, [f64; 2], &'static str); 20] {
+        let Settings { model, data, augmentation, losses, dropout, optimizer, .. } = self;
         let share = |key, value: f32| (key, f64::from(value), [0.0, 1.0], SHARE);
         let dropped = |key, value: f32| (key, f64::from(value), [0.0, 0.99], "it must lie between 0 and 0.99");
         let large = |key, value: f32| (key, f64::from(value), [0.0, 1e6], NOT_NEGATIVE);
         let beta =
             |key, value: f32| (key, f64::from(value), [0.0, 0.9999999], "it must lie between 0 and 1, and not be 1");
         [
+            ("model.deviation", f64::from(model.deviation), [0.0, 10.0], "it must lie between 0 and 10"),
             ("data.broken_share", data.broken_share, [0.0, 1.0], SHARE),
             ("augmentation.flip", augmentation.flip, [0.0, 1.0], SHARE),
             ("augmentation.least_crop", augmentation.least_crop, [0.01, 1.0], "it must lie between 0.01 and 1"),

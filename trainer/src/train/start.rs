@@ -11,7 +11,7 @@ use checkpoint::{Checkpoint, GenerationDefaults, OpenOptions, Vocabulary};
 
 use super::TrainError;
 use crate::dataset::{Dataset, DatasetOptions};
-use crate::model::{Blip, Sharing};
+use crate::model::{Blip, Random, Sharing};
 use crate::settings::{ModelSettings, Settings, Task};
 use crate::weights::{Conflicts, Preparation, Report, Start};
 
@@ -72,7 +72,11 @@ pub fn begin(settings: &Settings, task: Task, data: &Dataset) -> Result<Beginnin
         None => prepare(from, data)?,
     };
     let config = match checkpoints.first() {
-        Some((checkpoint, _)) => widen(checkpoint.config().clone(), from, task),
+        Some((checkpoint, _)) => {
+            let mut widths = checkpoints.iter().map(|(checkpoint, _)| checkpoint.config().projection_width);
+            let projection_width = widths.find_map(|width| width).unwrap_or(from.projection_width);
+            widen(checkpoint.config().clone(), projection_width, task)
+        }
         None => sizes(from, task, preparation.vocabulary.len()),
     };
     config.validate().map_err(|error| TrainError::Sizes(error.to_string()))?;
@@ -86,8 +90,8 @@ pub fn begin(settings: &Settings, task: Task, data: &Dataset) -> Result<Beginnin
         let reason = format!("{length} parameters, and {queue} values in a queue: at most {MAX_PARAMETERS} of each");
         return Err(TrainError::Sizes(reason));
     }
-    let mut start =
-        Start::random((&model.layout, &config), &preparation.vocabulary, settings.run.seed, Conflicts::FirstWins);
+    let random = Random { deviation: from.deviation, seed: settings.run.seed };
+    let mut start = Start::random((&model.layout, &config), &preparation.vocabulary, random, Conflicts::FirstWins);
     for (checkpoint, path) in &checkpoints {
         start.checkpoint(path, checkpoint)?;
     }
@@ -213,7 +217,7 @@ const TEXT_EPSILON: f32 = 1e-12;
 
 /// A checkpoint's sizes, with the parts that the task needs: a part that the checkpoint has not is of the other stack's
 /// sizes.
-fn widen(mut config: Config, from: &ModelSettings, task: Task) -> Config {
+fn widen(mut config: Config, projection_width: usize, task: Task) -> Config {
     let either = config.encoder.clone().or_else(|| config.decoder.clone());
     let text = |width: usize| either.clone().map(|text| TextConfig { cross_width: width, ..text });
     let vision_width = config.vision.width;
@@ -228,7 +232,7 @@ fn widen(mut config: Config, from: &ModelSettings, task: Task) -> Config {
         _ => config.decoder.clone().or_else(|| text(vision_width)),
     };
     config.projection_width = match task {
-        Task::Pretrain | Task::Matcher => config.projection_width.or(Some(from.projection_width)),
+        Task::Pretrain | Task::Matcher => Some(projection_width),
         _ => None,
     };
     config

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use blip::config::{Config, TextConfig, VisionConfig};
+use checkpoint::{Checkpoint, OpenOptions};
 use serde::Deserialize;
 
 use super::*;
 use crate::engine::cpu::Cpu;
 use crate::engine::{Device, Order};
-use crate::model::{Blip, Pass, Sharing, Texts, initial_values};
+use crate::model::{Blip, Pass, Random, Sharing, Texts, initial_values};
 use crate::tape::Tape;
 
 #[derive(Deserialize)]
@@ -66,7 +67,7 @@ fn an_image_encoder_from_a_vit_computes_what_the_vit_does() {
     let (config, words, answers) = (config(), words(), answers());
     for file in ["vit", "vit/model.safetensors", "vit-timm.safetensors"] {
         let model = Blip::new(&config, Sharing::Joint);
-        let mut start = Start::random((&model.layout, &config), &words, 1, Conflicts::Refuse);
+        let mut start = Start::random((&model.layout, &config), &words, Random::seeded(1), Conflicts::Refuse);
         start.vision(&golden(file)).unwrap();
         let (values, report) = start.finish();
         assert!(report.random.iter().all(|name| !name.starts_with("vision.")), "{:?}", report.random);
@@ -81,11 +82,35 @@ fn an_image_encoder_from_a_vit_computes_what_the_vit_does() {
 }
 
 #[test]
+fn an_image_encoder_from_another_blip_is_that_encoder() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/starter/captioner");
+    let checkpoint = Checkpoint::open(&folder, &OpenOptions::default()).unwrap();
+    let theirs = checkpoint.config().clone();
+    let words = words();
+    let own = Config { vision: theirs.vision.clone(), ..config() };
+    let model = Blip::new(&own, Sharing::Joint);
+    let mut start = Start::random((&model.layout, &own), &words, Random::seeded(1), Conflicts::Refuse);
+    start.vision(&folder).unwrap();
+    let (values, report) = start.finish();
+    assert!(report.random.iter().all(|name| !name.starts_with("vision.")), "{:?}", report.random);
+    for entry in model.layout.entries().iter().filter(|entry| entry.name.starts_with("vision.")) {
+        let parameter = entry.parameter;
+        let found = &values[parameter.start..][..parameter.length];
+        assert_eq!(found, checkpoint.tensor(&entry.name).unwrap().values, "{}", entry.name);
+    }
+
+    let wrong = Config { vision: VisionConfig { heads: 2, ..theirs.vision }, ..config() };
+    let model = Blip::new(&wrong, Sharing::Joint);
+    let mut start = Start::random((&model.layout, &wrong), &words, Random::seeded(1), Conflicts::Refuse);
+    assert!(start.vision(&folder).unwrap_err().to_string().contains("heads"));
+}
+
+#[test]
 fn text_stacks_from_a_bert_compute_what_the_bert_does() {
     let (config, words, answers) = (config(), words(), answers());
     for (file, compared) in [("bert", true), ("bert-older.safetensors", false)] {
         let model = Blip::new(&config, Sharing::Joint);
-        let mut start = Start::random((&model.layout, &config), &words, 1, Conflicts::Refuse);
+        let mut start = Start::random((&model.layout, &config), &words, Random::seeded(1), Conflicts::Refuse);
         start.text(&golden(file)).unwrap();
         let (values, report) = start.finish();
         let cross = |name: &String| name.contains(".cross.");
@@ -95,7 +120,7 @@ fn text_stacks_from_a_bert_compute_what_the_bert_does() {
         assert!(told("its token types are left out") && told("the rows of [DEC] and [ENC] stay random"), "{report:?}");
         assert_eq!(told("its words were not compared"), !compared, "{report:?}");
         let rows = model.layout.entry("encoder.embeddings.words").unwrap().parameter;
-        let random = initial_values(&model.layout, 1);
+        let random = initial_values(&model.layout, Random::seeded(1));
         let last = rows.start + 12 * 8..rows.start + 14 * 8;
         assert_eq!(values[last.clone()], random[last]);
         let device = Cpu::<f32>::new(1).unwrap();
@@ -121,7 +146,7 @@ fn parts_of_other_sizes_or_words_are_refused_by_name() {
         let (mut config, mut words) = (config(), words());
         change(&mut config, &mut words);
         let model = Blip::new(&config, Sharing::Joint);
-        let mut start = Start::random((&model.layout, &config), &words, 1, Conflicts::Refuse);
+        let mut start = Start::random((&model.layout, &config), &words, Random::seeded(1), Conflicts::Refuse);
         let done = if file.starts_with("vit") { start.vision(&golden(file)) } else { start.text(&golden(file)) };
         done.unwrap_err().to_string()
     };
@@ -145,7 +170,7 @@ fn the_positions_of_a_vit_are_interpolated_and_said_to_be() {
     let mut config = config();
     config.vision.image_size = 20;
     let (model, words) = (Blip::new(&config, Sharing::Joint), words());
-    let mut start = Start::random((&model.layout, &config), &words, 1, Conflicts::Refuse);
+    let mut start = Start::random((&model.layout, &config), &words, Random::seeded(1), Conflicts::Refuse);
     start.vision(&golden("vit")).unwrap();
     let (_, report) = start.finish();
     assert!(report.notes[0].contains("interpolated from 3 x 3 patches to 5 x 5"), "{report:?}");

@@ -21,6 +21,8 @@ pub struct Part {
 #[derive(Deserialize)]
 struct Keys {
     num_attention_heads: Option<usize>,
+    /// Of a model of two parts.
+    vision_config: Option<Box<Keys>>,
 }
 
 impl Part {
@@ -94,7 +96,10 @@ impl Part {
         let folder = if self.path.is_dir() { Some(self.path.as_path()) } else { self.path.parent() };
         let beside = folder.map(|folder| folder.join("config.json"));
         let Some(bytes) = beside.and_then(|path| read_small(&path)) else { return Ok(()) };
-        let heads = serde_json::from_slice::<Keys>(&bytes).ok().and_then(|keys| keys.num_attention_heads);
+        let keys = serde_json::from_slice::<Keys>(&bytes).ok();
+        let keys =
+            keys.map(|keys| keys.vision_config.map_or(keys.num_attention_heads, |keys| keys.num_attention_heads));
+        let heads = keys.flatten();
         heads.map_or(Ok(()), |theirs| self.same(what, theirs, ours))
     }
 }

@@ -7,7 +7,7 @@ use blip::config::{Config, TextConfig, VisionConfig};
 use checkpoint::Checkpoint;
 
 use super::{TEMPERATURES, WeightsError};
-use crate::model::{Entry, Layout, initial_values};
+use crate::model::{Entry, Layout, Random, initial_values};
 
 /// What happens where two sources give one tensor different values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl<'a> Start<'a> {
     pub fn random(
         (layout, config): (&'a Layout, &'a Config),
         vocabulary: &'a [String],
-        seed: u64,
+        random: Random,
         conflicts: Conflicts,
     ) -> Start<'a> {
         Start {
@@ -60,7 +60,7 @@ impl<'a> Start<'a> {
             config,
             vocabulary,
             conflicts,
-            values: initial_values(layout, seed),
+            values: initial_values(layout, random),
             from: BTreeMap::new(),
             sources: Vec::new(),
             clashes: Vec::new(),

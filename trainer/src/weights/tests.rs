@@ -7,7 +7,7 @@ use checkpoint::{Checkpoint, OpenOptions, TensorFile};
 
 use super::*;
 use crate::disk::Existing;
-use crate::model::{Blip, Sharing, initial_values};
+use crate::model::{Blip, Random, Sharing, initial_values};
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
@@ -54,7 +54,8 @@ fn what_is_read_and_written_again_is_byte_for_byte_what_transformers_wrote() {
             let (path, checkpoint) = opened(&format!("{folder}/{role}"));
             let (config, preparation) = (checkpoint.config(), Preparation::of(&checkpoint));
             let model = Blip::new(config, Sharing::Apart);
-            let mut start = Start::random((&model.layout, config), &preparation.vocabulary, 1, Conflicts::Refuse);
+            let mut start =
+                Start::random((&model.layout, config), &preparation.vocabulary, Random::seeded(1), Conflicts::Refuse);
             start.checkpoint(&path, &checkpoint).unwrap();
             let (values, report) = start.finish();
             let expected: &[&str] = if *role == Role::Matcher { &["temperature"] } else { &[] };
@@ -88,7 +89,8 @@ fn a_joint_model_takes_captioner_and_matcher_and_gives_both_back() {
         let config = joint(captioner.config(), matcher.config());
         let preparation = Preparation::of(&captioner);
         let model = Blip::new(&config, Sharing::Joint);
-        let mut start = Start::random((&model.layout, &config), &preparation.vocabulary, 1, Conflicts::Refuse);
+        let mut start =
+            Start::random((&model.layout, &config), &preparation.vocabulary, Random::seeded(1), Conflicts::Refuse);
         start.checkpoint(&captioner_path, &captioner).unwrap();
         start.checkpoint(&matcher_path, &matcher).unwrap();
         let (values, report) = start.finish();
@@ -110,14 +112,15 @@ fn what_a_captioner_lacks_stays_random_and_is_named() {
     let (_, matcher) = opened("models/starter/matcher");
     let config = joint(captioner.config(), matcher.config());
     let model = Blip::new(&config, Sharing::Joint);
-    let mut start = Start::random((&model.layout, &config), captioner.vocabulary(), 5, Conflicts::Refuse);
+    let mut start =
+        Start::random((&model.layout, &config), captioner.vocabulary(), Random::seeded(5), Conflicts::Refuse);
     start.checkpoint(&path, &captioner).unwrap();
     let (values, report) = start.finish();
     let layers = config.encoder.as_ref().unwrap().layers;
     // Four linears and a norm for each layer's self-attention, then two projections, the ITM head and the temperature.
     assert_eq!(report.random.len(), layers * 10 + 7);
     assert!(report.random.iter().all(|name| !name.starts_with("decoder.") && !name.contains(".cross.")));
-    let random = initial_values(&model.layout, 5);
+    let random = initial_values(&model.layout, Random::seeded(5));
     for entry in model.layout.entries() {
         let place = entry.parameter.start..entry.parameter.start + entry.parameter.length;
         if report.random.contains(&entry.name) {
@@ -136,7 +139,7 @@ fn sources_that_differ_are_refused_unless_the_first_wins() {
     let config = joint(captioner.config(), matcher.config());
     let model = Blip::new(&config, Sharing::Joint);
     let both = |conflicts| {
-        let mut start = Start::random((&model.layout, &config), captioner.vocabulary(), 1, conflicts);
+        let mut start = Start::random((&model.layout, &config), captioner.vocabulary(), Random::seeded(1), conflicts);
         start.checkpoint(&captioner_path, &captioner)?;
         start.checkpoint(&matcher_path, &matcher)?;
         Ok::<_, WeightsError>(start.finish())
@@ -159,7 +162,8 @@ fn an_authors_file_fills_a_captioner_as_the_folder_does() {
     let (folder_path, folder) = opened("tests/goldens/tiny-a/captioner");
     let model = Blip::new(folder.config(), Sharing::Apart);
     let filled = |path: &Path, checkpoint: &Checkpoint| {
-        let mut start = Start::random((&model.layout, folder.config()), folder.vocabulary(), 1, Conflicts::Refuse);
+        let mut start =
+            Start::random((&model.layout, folder.config()), folder.vocabulary(), Random::seeded(1), Conflicts::Refuse);
         start.checkpoint(path, checkpoint).unwrap();
         start.finish().0
     };
@@ -173,7 +177,7 @@ fn sizes_and_words_that_differ_are_refused_by_name() {
         let (mut config, mut words) = (checkpoint.config().clone(), checkpoint.vocabulary().to_vec());
         change(&mut config, &mut words);
         let model = Blip::new(&config, Sharing::Apart);
-        let mut start = Start::random((&model.layout, &config), &words, 1, Conflicts::Refuse);
+        let mut start = Start::random((&model.layout, &config), &words, Random::seeded(1), Conflicts::Refuse);
         start.checkpoint(&path, &checkpoint).unwrap_err().to_string()
     };
     assert!(with(&|config, _| config.vision.heads = 4).contains("image heads is 2, the model's is 4"));
@@ -192,7 +196,8 @@ fn positions_of_another_image_size_are_interpolated() {
     let checkpoint = Checkpoint::open(&path, &options).unwrap();
     let model = Blip::new(checkpoint.config(), Sharing::Apart);
     let vocabulary = checkpoint.vocabulary();
-    let mut start = Start::random((&model.layout, checkpoint.config()), vocabulary, 1, Conflicts::Refuse);
+    let mut start =
+        Start::random((&model.layout, checkpoint.config()), vocabulary, Random::seeded(1), Conflicts::Refuse);
     start.checkpoint(&path, &checkpoint).unwrap();
     let (values, _) = start.finish();
     let table = model.layout.entry("vision.position_embedding").unwrap();
@@ -206,14 +211,15 @@ fn a_written_temperature_is_read_back() {
     let (path, checkpoint) = opened("tests/goldens/tiny-c/matcher");
     let (config, preparation) = (checkpoint.config(), Preparation::of(&checkpoint));
     let model = Blip::new(config, Sharing::Apart);
-    let mut values = initial_values(&model.layout, 3);
+    let mut values = initial_values(&model.layout, Random::seeded(3));
     let temperature = model.layout.entry("temperature").unwrap().parameter.start;
     values[temperature] = 0.012_345_678;
     let place = tempfile::tempdir().unwrap();
     let trained = Trained { model: &model, config, values: &values, preparation: &preparation };
     write(place.path(), trained, &[Role::Matcher], Existing::Replace).unwrap();
     let again = Checkpoint::open(&place.path().join("matcher"), &OpenOptions::default()).unwrap();
-    let mut start = Start::random((&model.layout, config), &preparation.vocabulary, 1, Conflicts::Refuse);
+    let mut start =
+        Start::random((&model.layout, config), &preparation.vocabulary, Random::seeded(1), Conflicts::Refuse);
     start.checkpoint(&path, &again).unwrap();
     let (read, report) = start.finish();
     assert!(read == values && report.random.is_empty());
@@ -228,7 +234,7 @@ fn a_pre_training_file_fills_a_joint_model_with_its_temperature() {
     let config = checkpoint.config();
     let filled = |sharing, conflicts| {
         let model = Blip::new(config, sharing);
-        let mut start = Start::random((&model.layout, config), checkpoint.vocabulary(), 1, conflicts);
+        let mut start = Start::random((&model.layout, config), checkpoint.vocabulary(), Random::seeded(1), conflicts);
         start.checkpoint(&path, &checkpoint)?;
         Ok::<_, WeightsError>(start.finish().1)
     };

@@ -1,7 +1,7 @@
-//! An image encoder from a ViT.
+//! An image encoder from a ViT, or from another BLIP.
 //!
 //! Source of the names: timm `vision_transformer.py`, which the authors' `models/vit.py` follows, and transformers
-//! `modeling_vit.py`, `ViTModel`, as its published files have them.
+//! `modeling_vit.py`, `ViTModel`, as its published files have them; `modeling_blip.py`, `BlipVisionModel`.
 
 use std::path::Path;
 
@@ -11,27 +11,37 @@ use super::WeightsError;
 use super::parts::Part;
 use super::start::{Start, size};
 
+/// Ends of the class token's name, which tell whose names a file has.
+const ANCHORS: [(&str, Names); 3] = [
+    ("embeddings.cls_token", Names::HuggingFace),
+    ("embeddings.class_embedding", Names::Blip),
+    ("cls_token", Names::Timm),
+];
+
 /// How a file names its tensors.
 #[derive(Clone, Copy)]
 enum Names {
     Timm,
     HuggingFace,
+    Blip,
 }
 
 impl Start<'_> {
-    /// Fills the image encoder from a ViT's safetensors or PyTorch file, or a Hugging Face folder of one: names of timm
-    /// or of `ViTModel`. The position table is interpolated to the model's image size.
+    /// Fills the image encoder from a ViT's safetensors or PyTorch file, or a Hugging Face folder of one: names of timm,
+    /// of `ViTModel`, or of a BLIP model, whose words do not matter here. The position table is interpolated to the
+    /// model's image size.
     ///
     /// # Errors
     /// A file that is no ViT's or has other sizes; values that differ from an earlier source's.
     pub fn vision(&mut self, path: &Path) -> Result<(), WeightsError> {
-        let (mut part, anchor) = Part::open(path, "ViT", &["embeddings.cls_token", "cls_token"])?;
-        let names = [Names::HuggingFace, Names::Timm][anchor];
+        let (mut part, anchor) = Part::open(path, "ViT", &ANCHORS.map(|(anchor, _)| anchor))?;
+        let names = ANCHORS[anchor].1;
         let vision = &self.config.vision;
         part.same_heads("image heads", vision.heads)?;
         let layers = match names {
             Names::Timm => part.layers("blocks."),
             Names::HuggingFace => part.layers("encoder.layer."),
+            Names::Blip => part.layers("encoder.layers."),
         };
         part.same("image layers", layers, vision.layers)?;
         self.begin(path);
@@ -92,6 +102,12 @@ impl Names {
                 "embeddings.patch_embeddings.projection",
                 "layernorm",
             ],
+            Names::Blip => [
+                "embeddings.class_embedding",
+                "embeddings.position_embedding",
+                "embeddings.patch_embedding",
+                "post_layernorm",
+            ],
         };
         vec![match ours {
             "class_embedding" => class.to_owned(),
@@ -107,6 +123,7 @@ impl Names {
         match self {
             Names::Timm => format!("blocks.{layer}.{module}.{kind}"),
             Names::HuggingFace => format!("encoder.layer.{layer}.{module}.{kind}"),
+            Names::Blip => format!("encoder.layers.{layer}.{module}.{kind}"),
         }
     }
 
@@ -126,6 +143,12 @@ impl Names {
             (Names::HuggingFace, "norm2") => &["layernorm_after"],
             (Names::HuggingFace, "fc1") => &["intermediate.dense"],
             (Names::HuggingFace, _) => &["output.dense"],
+            (Names::Blip, "norm1") => &["layer_norm1"],
+            (Names::Blip, "qkv") => &["self_attn.qkv"],
+            (Names::Blip, "projection") => &["self_attn.projection"],
+            (Names::Blip, "norm2") => &["layer_norm2"],
+            (Names::Blip, "fc1") => &["mlp.fc1"],
+            (Names::Blip, _) => &["mlp.fc2"],
         }
     }
 }
