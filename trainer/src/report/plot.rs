@@ -30,7 +30,7 @@ const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 320.0;
 /// Room for the numbers.
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 12.0;
+const RIGHT: f64 = 24.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 44.0;
 /// Colours in the style sheet.
