@@ -36,13 +36,17 @@ impl Layer {
         Self { inputs, outputs, weights, scales, bias }
     }
 
-    fn packed(&self) -> PackedWeights {
-        PackedWeights::pack(&self.weights, &self.scales, self.outputs, self.inputs)
+    fn packed(&self, set: InstructionSet) -> PackedWeights {
+        PackedWeights::pack_for(set, &self.weights, &self.scales, self.outputs, self.inputs)
     }
 
     fn run(&self, set: InstructionSet, x: &[f32]) -> Vec<f32> {
+        self.run_with(set, x, Epilogue::None)
+    }
+
+    fn run_with(&self, set: InstructionSet, x: &[f32], epilogue: Epilogue<'_>) -> Vec<f32> {
         let mut y = vec![f32::NAN; x.len() / self.inputs * self.outputs];
-        set.quantized_linear(x, &self.packed(), &self.bias, &mut y);
+        set.quantized_linear(x, &self.packed(set), &self.bias, epilogue, &mut y);
         y
     }
 
@@ -156,7 +160,7 @@ fn unaligned_slices_are_exact() {
         let expected = layer.reference(x);
         for set in InstructionSet::available() {
             let mut y = vec![0.0; 14 * 21 + 16];
-            set.quantized_linear(x, &layer.packed(), &layer.bias, &mut y[start..][..14 * 21]);
+            set.quantized_linear(x, &layer.packed(set), &layer.bias, Epilogue::None, &mut y[start..][..14 * 21]);
             assert_bits(&y[start..][..14 * 21], &expected, &format!("{set} from {start}"));
             assert!(y[..start].iter().chain(&y[start + 14 * 21..]).all(|y| *y == 0.0), "{set} wrote outside y");
         }
@@ -269,5 +273,6 @@ fn weights_of_another_size_are_refused() {
 #[test]
 #[should_panic(expected = "x is [rows, 4]")]
 fn activations_of_another_size_are_refused() {
-    quantized_linear(&[1.0; 7], &PackedWeights::pack(&[1; 12], &[1.0; 3], 3, 4), &[0.0; 3], &mut [0.0; 6]);
+    let weights = PackedWeights::pack(&[1; 12], &[1.0; 3], 3, 4);
+    quantized_linear(&[1.0; 7], &weights, &[0.0; 3], Epilogue::None, &mut [0.0; 6]);
 }
