@@ -4,6 +4,7 @@
 //! weights in v0 to v3, activations in v4 to v7 (v28 too for five rows), and sums from v8 on, four registers a row.
 
 use std::arch::asm;
+use std::mem::MaybeUninit;
 
 use super::neon_rows;
 use super::packed_weights::{Block, GROUP_INPUTS, Layout, PANEL_OUTPUTS, STEP_GROUPS};
@@ -41,16 +42,21 @@ impl Kernel for DotProduct {
 fn multiply_rows(mut tile: Tile<'_, '_>) {
     let panel = tile.panels.start;
     let weights = tile.layer.weights.panel(panel);
-    match tile.y.len() {
-        1 => tile.finish(panel, &products_of_1(weights, tile.x)),
-        2 => tile.finish(panel, &products_of_2(weights, tile.x)),
-        3 => tile.finish(panel, &products_of_3(weights, tile.x)),
-        4 => tile.finish(panel, &products_of_4(weights, tile.x)),
-        5 => tile.finish(panel, &products_of_5(weights, tile.x)),
-        6 => tile.finish(panel, &products_of_6(weights, tile.x)),
+    let mut sums = MaybeUninit::uninit();
+    let sums = match tile.y.len() {
+        1 => products_of_1(weights, tile.x, &mut sums),
+        2 => products_of_2(weights, tile.x, &mut sums),
+        3 => products_of_3(weights, tile.x, &mut sums),
+        4 => products_of_4(weights, tile.x, &mut sums),
+        5 => products_of_5(weights, tile.x, &mut sums),
+        6 => products_of_6(weights, tile.x, &mut sums),
         rows => unreachable!("a tile of {rows} rows"),
-    }
+    };
+    tile.finish(panel, sums);
 }
+
+/// Sums of the largest tile; a smaller one fills only its own rows.
+type Sums = MaybeUninit<[[i32; PANEL_OUTPUTS]; DotProduct::ROWS]>;
 
 /// Loads one of the four groups of a step: sixteen outputs, 64 bytes. The first moves on to the next step.
 macro_rules! weights {
@@ -100,7 +106,8 @@ macro_rules! store {
 /// Makes the function for one number of rows: a panel by as many rows as there are `$sum` registers in fours.
 ///
 /// A step has four groups, `[4][rows][4]` bytes: as many registers as rows. Before each group stands what it loads of
-/// them; after it, the register and lane of each row.
+/// them; after it, the register and lane of each row. The loop is two steps long; where their number is odd, it begins
+/// with its second half.
 macro_rules! products {
     (
         $name:ident, $rows:literal, [$($sum:tt)*],
@@ -109,27 +116,34 @@ macro_rules! products {
     ) => {
         #[inline]
         #[target_feature(enable = "neon,dotprod")]
-        fn $name(weights: &[Block], x: &[[i8; GROUP_INPUTS]]) -> [[i32; PANEL_OUTPUTS]; $rows] {
+        fn $name<'s>(weights: &[Block], x: &[[i8; GROUP_INPUTS]], sums: &'s mut Sums) -> &'s [[i32; PANEL_OUTPUTS]] {
+            const { assert!($rows <= DotProduct::ROWS) };
             assert!(!weights.is_empty() && weights.len() % STEP_GROUPS == 0, "weights are of whole steps");
             assert_eq!(x.len(), weights.len() * $rows, "a group of each row for each of the weights");
-            let mut sums = [[0; PANEL_OUTPUTS]; $rows];
+            let sums: *mut [i32; PANEL_OUTPUTS] = sums.as_mut_ptr().cast();
             // SAFETY: dot products are enabled. Each step reads 256 bytes of weights and as many groups of `x` for each
-            // row, whose lengths are checked above; a row's sums are 64 bytes.
+            // row, whose lengths are checked above. A row's sums are 64 bytes, and there is room for `$rows` of them.
             unsafe {
                 asm!(
                     $(clear!($sum),)*
+                    "tbnz {steps}, #0, 3f",
                     "2:",
                     $load0, weights!(0), $(row!($sum $($x0)*),)*
                     $load1, weights!(1), $(row!($sum $($x1)*),)*
                     $load2, weights!(2), $(row!($sum $($x2)*),)*
                     $load3, weights!(3), $(row!($sum $($x3)*),)*
-                    "subs {steps}, {steps}, #1",
-                    "b.ne 2b",
+                    "3:",
+                    $load0, weights!(0), $(row!($sum $($x0)*),)*
+                    $load1, weights!(1), $(row!($sum $($x1)*),)*
+                    $load2, weights!(2), $(row!($sum $($x2)*),)*
+                    $load3, weights!(3), $(row!($sum $($x3)*),)*
+                    "subs {steps}, {steps}, #2",
+                    "b.hi 2b",
                     $(store!($sum),)*
                     weights = inout(reg) weights.as_ptr() => _,
                     x = inout(reg) x.as_ptr() => _,
                     steps = inout(reg) weights.len() / STEP_GROUPS => _,
-                    sums = inout(reg) sums.as_mut_ptr() => _,
+                    sums = inout(reg) sums => _,
                     out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _,
                     out("v7") _, out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v13") _,
                     out("v14") _, out("v15") _, out("v16") _, out("v17") _, out("v18") _, out("v19") _,
@@ -138,7 +152,8 @@ macro_rules! products {
                     options(nostack),
                 );
             }
-            sums
+            // SAFETY: the sums of `$rows` rows have just been stored.
+            unsafe { std::slice::from_raw_parts(sums, $rows) }
         }
     };
 }

@@ -88,54 +88,45 @@ pub struct Tile<'a, 'y> {
 }
 
 impl Tile<'_, '_> {
-    /// Turns the integer sums of one panel into its answers, row by row.
+    /// Turns the integer sums of one panel, row by row, into its answers.
+    #[cfg_attr(target_arch = "x86_64", inline(always))]
+    pub fn finish(&mut self, panel: usize, sums: &[[i32; PANEL_OUTPUTS]]) {
+        let output = panel * PANEL_OUTPUTS;
+        let width = self.layer.weights.outputs() - output;
+        if width >= PANEL_OUTPUTS {
+            self.finish_outputs::<PANEL_OUTPUTS>(output, sums, 0);
+        } else {
+            (0..width).for_each(|lane| self.finish_outputs::<1>(output + lane, sums, lane));
+        }
+    }
+
+    /// Finishes the outputs from `output` on, whose sums begin at `lane`.
     ///
     /// Multiplies by the row's scale, then by the weight's, then adds the bias: each step rounds, none is fused.
     #[inline(always)]
-    pub fn finish(&mut self, panel: usize, sums: &[[i32; PANEL_OUTPUTS]]) {
+    fn finish_outputs<const WIDTH: usize>(&mut self, output: usize, sums: &[[i32; PANEL_OUTPUTS]], lane: usize) {
         let Layer { weights, bias, epilogue } = *self.layer;
-        let output = panel * PANEL_OUTPUTS;
-        let width = PANEL_OUTPUTS.min(weights.outputs() - output);
-        let weight_scales = filled_up(&weights.scales()[output..][..width]);
-        let bias = filled_up(&bias[output..][..width]);
+        let weight_scales = *values::<_, WIDTH>(weights.scales(), output);
+        let bias = *values::<_, WIDTH>(bias, output);
         for (row, (sums, (x_scale, y))) in sums.iter().zip(self.x_scales.iter().zip(&mut *self.y)).enumerate() {
-            let mut answer = scaled(sums, *x_scale, &weight_scales);
-            answer = added(&answer, &bias);
-            match epilogue {
-                Epilogue::None => {}
+            let sums = values::<_, WIDTH>(sums, lane);
+            let sums: [_; WIDTH] = std::array::from_fn(|at| (sums[at] as f32 * x_scale) * weight_scales[at] + bias[at]);
+            let answer = match epilogue {
+                Epilogue::None => sums,
                 Epilogue::Residual(residual) => {
                     let start = (self.first_row + row) * weights.outputs() + output;
-                    answer = added(&answer, &filled_up(&residual[start..][..width]));
+                    let residual = values::<_, WIDTH>(residual, start);
+                    std::array::from_fn(|at| sums[at] + residual[at])
                 }
-            }
-            let y = &mut y[output - self.first_output..][..width];
-            match y.as_chunks_mut().0 {
-                [y] => *y = answer,
-                _ => y.copy_from_slice(&answer[..width]),
-            }
+            };
+            y[output - self.first_output..][..WIDTH].copy_from_slice(&answer);
         }
     }
 }
 
-/// The values of a panel, zeros after its last output.
 #[inline(always)]
-fn filled_up(values: &[f32]) -> [f32; PANEL_OUTPUTS] {
-    if let [values] = values.as_chunks().0 {
-        return *values;
-    }
-    let mut filled = [0.0; PANEL_OUTPUTS];
-    filled[..values.len()].copy_from_slice(values);
-    filled
-}
-
-#[inline(always)]
-fn scaled(sums: &[i32; PANEL_OUTPUTS], x_scale: f32, weight_scales: &[f32; PANEL_OUTPUTS]) -> [f32; PANEL_OUTPUTS] {
-    std::array::from_fn(|lane| (sums[lane] as f32 * x_scale) * weight_scales[lane])
-}
-
-#[inline(always)]
-fn added(a: &[f32; PANEL_OUTPUTS], b: &[f32; PANEL_OUTPUTS]) -> [f32; PANEL_OUTPUTS] {
-    std::array::from_fn(|lane| a[lane] + b[lane])
+fn values<T, const WIDTH: usize>(values: &[T], start: usize) -> &[T; WIDTH] {
+    values[start..].first_chunk().expect("a value for each output")
 }
 
 /// What an instruction set brings: its tile, and the form of the activations it multiplies.
