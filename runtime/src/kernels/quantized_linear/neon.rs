@@ -115,12 +115,13 @@ macro_rules! products {
     (
         $name:ident, $rows:literal, $blocks:literal,
         sums: $($place:literal $sums:tt)*,
-        turns: $($load:literal $turn:tt)*,
+        turns: $($load:literal $turn:tt)*;
         last: $last_load:literal $last:tt
     ) => {
         #[inline]
         fn $name<'s>(weights: &[Block], x: &[[i8; GROUP_INPUTS]], sums: &'s mut Sums) -> &'s [[i32; PANEL_OUTPUTS]] {
-            const { assert!($rows <= Neon::ROWS && STEP_GROUPS % $blocks == 0) };
+            const { assert!($rows <= Neon::ROWS && matches!($blocks, 1 | 2 | 4)) };
+            const { assert!([$($place),*].len() == $rows * $blocks, "four sums for each row and block") };
             assert!(!weights.is_empty() && weights.len() % STEP_GROUPS == 0, "weights are of whole steps");
             assert_eq!(x.len(), weights.len() * $rows, "a group of each row for each of the weights");
             let sums: *mut [i32; PANEL_OUTPUTS] = sums.as_mut_ptr().cast();
@@ -170,8 +171,7 @@ products! {
     "ldp q1, q2, [{weights}, #-192]\n ldp q3, q12, [{weights}, #-160]"
     [[20 8 1 0] [21 9 2 0] [22 10 3 0] [23 11 12 0]]
     "ldp q4, q5, [{weights}, #-128]\n ldp q6, q7, [{weights}, #-96]"
-    [[24 8 4 0] [25 9 5 0] [26 10 6 0] [27 11 7 0]]
-    ,
+    [[24 8 4 0] [25 9 5 0] [26 10 6 0] [27 11 7 0]];
     last:
     "ldp q1, q2, [{weights}, #-64]\n ldp q3, q12, [{weights}, #-32]"
     [[28 8 1 0] [29 9 2 0] [30 10 3 0] [31 11 12 0]]
@@ -182,8 +182,7 @@ products! {
     sums: 0 [16 17 18 19] 16 [20 21 22 23] 64 [24 25 26 27] 80 [28 29 30 31],
     turns:
     "ldp q0, q1, [{x}], #32\n ldp q4, q5, [{weights}], #256\n ldp q6, q7, [{weights}, #-224]"
-    [[16 8 4 0] [24 9 4 1] [17 10 5 0] [25 11 5 1] [18 12 6 0] [26 13 6 1] [19 14 7 0] [27 15 7 1]]
-    ,
+    [[16 8 4 0] [24 9 4 1] [17 10 5 0] [25 11 5 1] [18 12 6 0] [26 13 6 1] [19 14 7 0] [27 15 7 1]];
     last:
     "ldp q4, q5, [{weights}, #-192]\n ldp q6, q7, [{weights}, #-160]"
     [[20 8 4 0] [28 9 4 1] [21 10 5 0] [29 11 5 1] [22 12 6 0] [30 13 6 1] [23 14 7 0] [31 15 7 1]]
@@ -194,8 +193,7 @@ products! {
     sums: 0 [16 17 18 19] 64 [20 21 22 23] 128 [24 25 26 27],
     turns:
     "ldp q0, q1, [{x}], #48\n ldr q2, [{x}, #-16]\n ldp q4, q5, [{weights}], #256"
-    [[16 8 4 0] [20 9 4 1] [24 10 4 2] [17 11 5 0] [21 12 5 1] [25 13 5 2]]
-    ,
+    [[16 8 4 0] [20 9 4 1] [24 10 4 2] [17 11 5 0] [21 12 5 1] [25 13 5 2]];
     last:
     "ldp q6, q7, [{weights}, #-224]"
     [[18 8 6 0] [22 9 6 1] [26 10 6 2] [19 11 7 0] [23 12 7 1] [27 13 7 2]]
@@ -206,8 +204,7 @@ products! {
     sums: 0 [16 17 18 19] 64 [20 21 22 23] 128 [24 25 26 27] 192 [28 29 30 31],
     turns:
     "ldp q0, q1, [{x}], #64\n ldp q2, q3, [{x}, #-32]\n ldp q4, q5, [{weights}], #256"
-    [[16 8 4 0] [20 9 4 1] [24 10 4 2] [28 11 4 3] [17 12 5 0] [21 13 5 1] [25 14 5 2] [29 15 5 3]]
-    ,
+    [[16 8 4 0] [20 9 4 1] [24 10 4 2] [28 11 4 3] [17 12 5 0] [21 13 5 1] [25 14 5 2] [29 15 5 3]];
     last:
     "ldp q6, q7, [{weights}, #-224]"
     [[18 8 6 0] [22 9 6 1] [26 10 6 2] [30 11 6 3] [19 12 7 0] [23 13 7 1] [27 14 7 2] [31 15 7 3]]

@@ -110,19 +110,20 @@ macro_rules! store {
 /// with its second half.
 macro_rules! products {
     (
-        $name:ident, $rows:literal, [$($sum:tt)*],
+        $name:ident, [$($sum:tt)*],
         $load0:literal $([$($x0:tt)*])*, $load1:literal $([$($x1:tt)*])*,
         $load2:literal $([$($x2:tt)*])*, $load3:literal $([$($x3:tt)*])*,
     ) => {
         #[inline]
         #[target_feature(enable = "neon,dotprod")]
         fn $name<'s>(weights: &[Block], x: &[[i8; GROUP_INPUTS]], sums: &'s mut Sums) -> &'s [[i32; PANEL_OUTPUTS]] {
-            const { assert!($rows <= DotProduct::ROWS) };
+            const ROWS: usize = [$(stringify!($sum)),*].len();
+            const { assert!(ROWS <= DotProduct::ROWS) };
             assert!(!weights.is_empty() && weights.len() % STEP_GROUPS == 0, "weights are of whole steps");
-            assert_eq!(x.len(), weights.len() * $rows, "a group of each row for each of the weights");
+            assert_eq!(x.len(), weights.len() * ROWS, "a group of each row for each of the weights");
             let sums: *mut [i32; PANEL_OUTPUTS] = sums.as_mut_ptr().cast();
             // SAFETY: dot products are enabled. Each step reads 256 bytes of weights and as many groups of `x` for each
-            // row, whose lengths are checked above. A row's sums are 64 bytes, and there is room for `$rows` of them.
+            // row, whose lengths are checked above. A row's sums are 64 bytes, and there is room for `ROWS` of them.
             unsafe {
                 asm!(
                     $(clear!($sum),)*
@@ -152,14 +153,14 @@ macro_rules! products {
                     options(nostack),
                 );
             }
-            // SAFETY: the sums of `$rows` rows have just been stored.
-            unsafe { std::slice::from_raw_parts(sums, $rows) }
+            // SAFETY: the sums of `ROWS` rows have just been stored.
+            unsafe { std::slice::from_raw_parts(sums, ROWS) }
         }
     };
 }
 
 products! {
-    products_of_1, 1, [[8 9 10 11]],
+    products_of_1, [[8 9 10 11]],
     "ldr q4, [{x}], #16" [4[0]],
     "" [4[1]],
     "" [4[2]],
@@ -167,7 +168,7 @@ products! {
 }
 
 products! {
-    products_of_2, 2, [[8 9 10 11] [12 13 14 15]],
+    products_of_2, [[8 9 10 11] [12 13 14 15]],
     "ldp q4, q5, [{x}], #32" [4[0]] [4[1]],
     "" [4[2]] [4[3]],
     "" [5[0]] [5[1]],
@@ -175,7 +176,7 @@ products! {
 }
 
 products! {
-    products_of_3, 3, [[8 9 10 11] [12 13 14 15] [16 17 18 19]],
+    products_of_3, [[8 9 10 11] [12 13 14 15] [16 17 18 19]],
     "ldp q4, q5, [{x}], #48" [4[0]] [4[1]] [4[2]],
     "ldr q6, [{x}, #-16]" [4[3]] [5[0]] [5[1]],
     "" [5[2]] [5[3]] [6[0]],
@@ -183,7 +184,7 @@ products! {
 }
 
 products! {
-    products_of_4, 4, [[8 9 10 11] [12 13 14 15] [16 17 18 19] [20 21 22 23]],
+    products_of_4, [[8 9 10 11] [12 13 14 15] [16 17 18 19] [20 21 22 23]],
     "ldp q4, q5, [{x}], #64" [4[0]] [4[1]] [4[2]] [4[3]],
     "" [5[0]] [5[1]] [5[2]] [5[3]],
     "ldp q6, q7, [{x}, #-32]" [6[0]] [6[1]] [6[2]] [6[3]],
@@ -191,7 +192,7 @@ products! {
 }
 
 products! {
-    products_of_5, 5, [[8 9 10 11] [12 13 14 15] [16 17 18 19] [20 21 22 23] [24 25 26 27]],
+    products_of_5, [[8 9 10 11] [12 13 14 15] [16 17 18 19] [20 21 22 23] [24 25 26 27]],
     "ldp q4, q5, [{x}], #80" [4[0]] [4[1]] [4[2]] [4[3]] [5[0]],
     "ldp q6, q7, [{x}, #-48]" [5[1]] [5[2]] [5[3]] [6[0]] [6[1]],
     "ldr q28, [{x}, #-16]" [6[2]] [6[3]] [7[0]] [7[1]] [7[2]],
@@ -199,7 +200,7 @@ products! {
 }
 
 products! {
-    products_of_6, 6, [[8 9 10 11] [12 13 14 15] [16 17 18 19] [20 21 22 23] [24 25 26 27] [28 29 30 31]],
+    products_of_6, [[8 9 10 11] [12 13 14 15] [16 17 18 19] [20 21 22 23] [24 25 26 27] [28 29 30 31]],
     "ldp q4, q5, [{x}], #96" [4[0]] [4[1]] [4[2]] [4[3]] [5[0]] [5[1]],
     "ldp q6, q7, [{x}, #-64]" [5[2]] [5[3]] [6[0]] [6[1]] [6[2]] [6[3]],
     "ldp q4, q5, [{x}, #-32]" [7[0]] [7[1]] [7[2]] [7[3]] [4[0]] [4[1]],
