@@ -89,6 +89,8 @@ pub struct Tile<'a, 'y> {
 
 impl Tile<'_, '_> {
     /// Turns the integer sums of one panel, row by row, into its answers.
+    ///
+    /// Inlined where that gives it the caller's instructions: NEON is always there.
     #[cfg_attr(target_arch = "x86_64", inline(always))]
     pub fn finish(&mut self, panel: usize, sums: &[[i32; PANEL_OUTPUTS]]) {
         let output = panel * PANEL_OUTPUTS;
@@ -110,13 +112,14 @@ impl Tile<'_, '_> {
         let bias = *values::<_, WIDTH>(bias, output);
         for (row, (sums, (x_scale, y))) in sums.iter().zip(self.x_scales.iter().zip(&mut *self.y)).enumerate() {
             let sums = values::<_, WIDTH>(sums, lane);
-            let sums: [_; WIDTH] = std::array::from_fn(|at| (sums[at] as f32 * x_scale) * weight_scales[at] + bias[at]);
+            let linear: [_; WIDTH] =
+                std::array::from_fn(|at| (sums[at] as f32 * x_scale) * weight_scales[at] + bias[at]);
             let answer = match epilogue {
-                Epilogue::None => sums,
+                Epilogue::None => linear,
                 Epilogue::Residual(residual) => {
                     let start = (self.first_row + row) * weights.outputs() + output;
                     let residual = values::<_, WIDTH>(residual, start);
-                    std::array::from_fn(|at| sums[at] + residual[at])
+                    std::array::from_fn(|at| linear[at] + residual[at])
                 }
             };
             y[output - self.first_output..][..WIDTH].copy_from_slice(&answer);
