@@ -6,7 +6,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use crate::bundle::{Location, WeightBytes};
 use crate::kernels::quantized_embedding::gather_rows;
-use crate::kernels::quantized_linear::{PackedWeights, quantized_linear};
+use crate::kernels::quantized_linear::{Epilogue, PackedWeights, quantized_linear};
 
 /// `QuantizedLinear`: `[.., inputs]` -> `[.., outputs]`.
 pub(super) struct Linear {
@@ -136,7 +136,8 @@ impl EvalOp for Operator {
             match self {
                 Operator::Linear(linear) => {
                     let rows = input.try_as_plain_ram()?;
-                    quantized_linear(rows.as_slice::<f32>()?, &linear.weights, &linear.bias, values);
+                    let x = rows.as_slice::<f32>()?;
+                    quantized_linear(x, &linear.weights, &linear.bias, Epilogue::None, values);
                 }
                 Operator::Embedding(embedding) => {
                     let table = bytemuck::cast_slice(embedding.weights.part(embedding.location));
