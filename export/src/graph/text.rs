@@ -46,9 +46,7 @@ impl Builder {
         let shape = vec![batch, fixed(heads.count), length, fixed(heads.width)];
         (0..config.layers)
             .map(|layer| {
-                ["key", "value"].map(|kind| {
-                    self.input(&format!("{name}_{kind}_{layer}"), style.cache(), shape.clone())
-                })
+                ["key", "value"].map(|kind| self.input(&format!("{name}_{kind}_{layer}"), style.cache(), shape.clone()))
             })
             .collect()
     }

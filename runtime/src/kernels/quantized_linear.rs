@@ -30,6 +30,8 @@ use std::fmt;
 
 use rayon::prelude::*;
 
+use super::gelu::gelu;
+
 #[cfg(target_arch = "x86_64")]
 pub use self::avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
@@ -278,6 +280,9 @@ fn multiply<K: Kernel>(kernel: K, mut piece: Piece<'_>, quantized: &QuantizedRow
         for panel in (first_panel..end_panel).step_by(K::PANELS) {
             let panels = panel..end_panel.min(panel + K::PANELS);
             kernel.multiply(Tile { x, x_scales, layer, panels, y, first_row, first_output });
+        }
+        if let Epilogue::Gelu = layer.epilogue {
+            y.iter_mut().for_each(|row| gelu(row));
         }
     }
 }

@@ -54,6 +54,8 @@ impl QuantizedRows {
 pub enum Epilogue<'a> {
     /// Nothing: they are the answer.
     None,
+    /// The answer is their GELU, as [`super::super::gelu::gelu`] has it.
+    Gelu,
     /// A value shaped like the answer is added to each, as a residual connection does.
     Residual(&'a [f32]),
 }
@@ -102,7 +104,7 @@ impl Tile<'_, '_> {
         }
     }
 
-    /// Finishes the outputs from `output` on, whose sums begin at `lane`.
+    /// Finishes the outputs from `output` on, whose sums begin at `lane`, up to a GELU.
     ///
     /// Multiplies by the row's scale, then by the weight's, then adds the bias: each step rounds, none is fused.
     #[inline(always)]
@@ -115,7 +117,7 @@ impl Tile<'_, '_> {
             let linear: [_; WIDTH] =
                 std::array::from_fn(|at| (sums[at] as f32 * x_scale) * weight_scales[at] + bias[at]);
             let answer = match epilogue {
-                Epilogue::None => linear,
+                Epilogue::None | Epilogue::Gelu => linear,
                 Epilogue::Residual(residual) => {
                     let start = (self.first_row + row) * weights.outputs() + output;
                     let residual = values::<_, WIDTH>(residual, start);

@@ -187,6 +187,20 @@ fn a_residual_is_added_after_the_bias() {
 }
 
 #[test]
+fn a_gelu_is_that_of_the_answer() {
+    for (rows, inputs, outputs) in [(1, 19, 1), (5, 33, 37), (14, 16, 64), (1, 1200, 1000)] {
+        let layer = Layer::new(inputs, outputs);
+        let x = Values(rows as u64).floats(rows * inputs);
+        let mut expected = layer.reference(&x);
+        gelu(&mut expected);
+        for set in InstructionSet::available() {
+            let y = layer.run_with(set, &x, Epilogue::Gelu);
+            assert_bits(&y, &expected, &format!("{set} {rows}x{inputs}x{outputs}"));
+        }
+    }
+}
+
+#[test]
 fn a_residual_that_is_not_finite_spoils_its_own_answer_only() {
     let layer = Layer::new(40, 21);
     let x = Values(15).floats(7 * 40);
