@@ -1,0 +1,158 @@
+//! NEON: two registers of four floats.
+
+use std::arch::aarch64::{
+    float32x4_t, uint16x4_t, vabsq_f32, vaddq_f32, vaddq_s32, vbicq_u32, vcltq_f32, vcvtq_s32_f32, vdupq_n_f32,
+    vfmaq_f32, vfmsq_f32, vld1_u16, vld1q_f32, vmaxq_f32, vminq_f32, vmulq_f32, vreinterpretq_f32_s32,
+    vreinterpretq_f32_u32, vreinterpretq_s32_f32, vreinterpretq_u32_f32, vrndnq_f32, vshlq_n_s32, vst1_u16, vst1q_f32,
+    vsubq_f32,
+};
+use std::arch::asm;
+
+use half::f16;
+
+use super::{LANES, Lanes};
+
+/// Every aarch64 processor has NEON.
+#[derive(Clone, Copy, Debug)]
+pub struct Neon;
+
+type Vector = [float32x4_t; 2];
+
+#[inline(always)]
+fn both(a: Vector, b: Vector, run: impl Fn(float32x4_t, float32x4_t) -> float32x4_t) -> Vector {
+    [run(a[0], b[0]), run(a[1], b[1])]
+}
+
+impl Lanes for Neon {
+    type Vector = Vector;
+
+    #[inline(always)]
+    fn vectorize<T>(self, run: impl FnOnce() -> T) -> T {
+        run()
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Vector {
+        [vdupq_n_f32(value); 2]
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> Vector {
+        let from = from.as_ptr();
+        // SAFETY: the first 4 of 8 floats.
+        let low = unsafe { vld1q_f32(from) };
+        // SAFETY: the last 4 of 8 floats.
+        let high = unsafe { vld1q_f32(from.add(4)) };
+        [low, high]
+    }
+
+    #[inline(always)]
+    fn store(self, a: Vector, to: &mut [f32; LANES]) {
+        let to = to.as_mut_ptr();
+        // SAFETY: the first 4 of 8 floats.
+        unsafe { vst1q_f32(to, a[0]) };
+        // SAFETY: the last 4 of 8 floats.
+        unsafe { vst1q_f32(to.add(4), a[1]) };
+    }
+
+    #[inline(always)]
+    fn load_half(self, from: &[f16; LANES]) -> Vector {
+        let from: *const u16 = from.as_ptr().cast();
+        // SAFETY: the first 4 of 8 half floats, which are 16 bits each.
+        let low = unsafe { vld1_u16(from) };
+        // SAFETY: the last 4 of 8 half floats.
+        let high = unsafe { vld1_u16(from.add(4)) };
+        [widen(low), widen(high)]
+    }
+
+    #[inline(always)]
+    fn store_half(self, a: Vector, to: &mut [f16; LANES]) {
+        let to: *mut u16 = to.as_mut_ptr().cast();
+        // SAFETY: the first 4 of 8 half floats, which are 16 bits each.
+        unsafe { vst1_u16(to, narrow(a[0])) };
+        // SAFETY: the last 4 of 8 half floats.
+        unsafe { vst1_u16(to.add(4), narrow(a[1])) };
+    }
+
+    #[inline(always)]
+    fn add(self, a: Vector, b: Vector) -> Vector {
+        both(a, b, |a, b| vaddq_f32(a, b))
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Vector, b: Vector) -> Vector {
+        both(a, b, |a, b| vsubq_f32(a, b))
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Vector, b: Vector) -> Vector {
+        both(a, b, |a, b| vmulq_f32(a, b))
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Vector, b: Vector, c: Vector) -> Vector {
+        [vfmaq_f32(c[0], a[0], b[0]), vfmaq_f32(c[1], a[1], b[1])]
+    }
+
+    #[inline(always)]
+    fn neg_mul_add(self, a: Vector, b: Vector, c: Vector) -> Vector {
+        [vfmsq_f32(c[0], a[0], b[0]), vfmsq_f32(c[1], a[1], b[1])]
+    }
+
+    #[inline(always)]
+    fn min(self, a: Vector, b: Vector) -> Vector {
+        both(a, b, |a, b| vminq_f32(a, b))
+    }
+
+    #[inline(always)]
+    fn max(self, a: Vector, b: Vector) -> Vector {
+        both(a, b, |a, b| vmaxq_f32(a, b))
+    }
+
+    #[inline(always)]
+    fn abs(self, a: Vector) -> Vector {
+        a.map(|a| vabsq_f32(a))
+    }
+
+    #[inline(always)]
+    fn round(self, a: Vector) -> Vector {
+        a.map(|a| vrndnq_f32(a))
+    }
+
+    #[inline(always)]
+    fn times_power_of_two(self, a: Vector, n: Vector) -> Vector {
+        both(a, n, |a, n| {
+            let exponent = vshlq_n_s32::<23>(vcvtq_s32_f32(n));
+            vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), exponent))
+        })
+    }
+
+    #[inline(always)]
+    fn zero_below(self, a: Vector, x: Vector, limit: Vector) -> Vector {
+        let below = [vcltq_f32(x[0], limit[0]), vcltq_f32(x[1], limit[1])];
+        std::array::from_fn(|at| vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(a[at]), below[at])))
+    }
+}
+
+/// Every aarch64 processor converts half floats, and stable Rust has no name for their vectors without arithmetic on them.
+#[inline(always)]
+fn widen(half: uint16x4_t) -> float32x4_t {
+    let wide;
+    // SAFETY: reads and writes the named registers and nothing else.
+    unsafe {
+        asm!("fcvtl {wide:v}.4s, {half:v}.4h", half = in(vreg) half, wide = lateout(vreg) wide,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    wide
+}
+
+#[inline(always)]
+fn narrow(wide: float32x4_t) -> uint16x4_t {
+    let half;
+    // SAFETY: reads and writes the named registers and nothing else.
+    unsafe {
+        asm!("fcvtn {half:v}.4h, {wide:v}.4s", wide = in(vreg) wide, half = lateout(vreg) half,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    half
+}
