@@ -45,7 +45,7 @@ fn score<const ANY: usize>(queries: &[[f32; ANY]], keys: Rows<'_>, scores: &mut 
 }
 
 fn eights<const ANY: usize>(rows: &[[f32; ANY]]) -> Option<&[[f32; ROWS]]> {
-    (ANY == ROWS).then(|| rows.as_flattened().as_chunks().0)
+    (ANY == ROWS).then_some(rows.as_flattened().as_chunks().0)
 }
 
 fn eights_mut<const ANY: usize>(rows: &mut [[f32; ANY]]) -> Option<&mut [[f32; ROWS]]> {

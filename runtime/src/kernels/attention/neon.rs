@@ -11,46 +11,59 @@ const KEYS: usize = 8;
 
 impl Tiles for Neon {
     fn scores<const ROWS: usize>(self, queries: &[[f32; ROWS]], keys: Rows<'_>, scores: &mut [[f32; ROWS]]) {
-        assert_eq!(queries.len(), keys.width(), "a query value for each column");
-        assert_eq!(scores.len(), keys.count(), "a score for each key");
-        let (tiles, rest) = scores.as_chunks_mut::<KEYS>();
-        for (tile, scores) in tiles.iter_mut().enumerate() {
-            score_keys(queries, keys.from(tile * KEYS), scores);
-        }
-        let mut keys = keys.from(tiles.len() * KEYS);
-        let (tiles, rest) = rest.as_chunks_mut::<{ KEYS / 2 }>();
-        for scores in tiles {
-            score_keys(queries, keys, scores);
-            keys = keys.from(KEYS / 2);
-        }
-        for (key, scores) in rest.as_chunks_mut::<1>().0.iter_mut().enumerate() {
-            score_keys(queries, keys.from(key), scores);
-        }
+        // SAFETY: every aarch64 processor has NEON.
+        unsafe { score(queries, keys, scores) }
     }
 
     fn mix<const ROWS: usize>(self, weights: &[[f32; ROWS]], values: Rows<'_>, mixed: &mut [f32]) {
-        assert_eq!(weights.len(), values.count(), "a weight for each value");
-        let column = match (ROWS, mixed.len() / values.width()) {
-            (_, 1) => {
-                let column = mix_columns::<ROWS, 1, 8>(0, weights, values, mixed);
-                mix_columns::<ROWS, 1, 1>(column, weights, values, mixed)
-            }
-            (4, 4) => {
-                let column = mix_columns::<ROWS, 4, 4>(0, weights, values, mixed);
-                mix_columns::<ROWS, 4, 1>(column, weights, values, mixed)
-            }
-            (8, 8) => {
-                let column = mix_columns::<ROWS, 8, 2>(0, weights, values, mixed);
-                mix_columns::<ROWS, 8, 1>(column, weights, values, mixed)
-            }
-            (_, rows) => unreachable!("{rows} rows mixed by weights of {ROWS}"),
-        };
-        scalar::mix_from_column(column, weights, values, mixed);
+        // SAFETY: every aarch64 processor has NEON.
+        unsafe { mix(weights, values, mixed) }
     }
 }
 
+#[target_feature(enable = "neon")]
+fn score<const ROWS: usize>(queries: &[[f32; ROWS]], keys: Rows<'_>, scores: &mut [[f32; ROWS]]) {
+    assert_eq!(queries.len(), keys.width(), "a query value for each column");
+    assert_eq!(scores.len(), keys.count(), "a score for each key");
+    let (tiles, rest) = scores.as_chunks_mut::<KEYS>();
+    for (tile, scores) in tiles.iter_mut().enumerate() {
+        score_keys(queries, keys.from(tile * KEYS), scores);
+    }
+    let mut keys = keys.from(tiles.len() * KEYS);
+    let (tiles, rest) = rest.as_chunks_mut::<{ KEYS / 2 }>();
+    for scores in tiles {
+        score_keys(queries, keys, scores);
+        keys = keys.from(KEYS / 2);
+    }
+    for (key, scores) in rest.as_chunks_mut::<1>().0.iter_mut().enumerate() {
+        score_keys(queries, keys.from(key), scores);
+    }
+}
+
+#[target_feature(enable = "neon")]
+fn mix<const ROWS: usize>(weights: &[[f32; ROWS]], values: Rows<'_>, mixed: &mut [f32]) {
+    assert_eq!(weights.len(), values.count(), "a weight for each value");
+    let column = match (ROWS, mixed.len() / values.width()) {
+        (_, 1) => {
+            let column = mix_columns::<ROWS, 1, 8>(0, weights, values, mixed);
+            mix_columns::<ROWS, 1, 1>(column, weights, values, mixed)
+        }
+        (4, 4) => {
+            let column = mix_columns::<ROWS, 4, 4>(0, weights, values, mixed);
+            mix_columns::<ROWS, 4, 1>(column, weights, values, mixed)
+        }
+        (8, 8) => {
+            let column = mix_columns::<ROWS, 8, 2>(0, weights, values, mixed);
+            mix_columns::<ROWS, 8, 1>(column, weights, values, mixed)
+        }
+        (_, rows) => unreachable!("{rows} rows mixed by weights of {ROWS}"),
+    };
+    scalar::mix_from_column(column, weights, values, mixed);
+}
+
 /// Scores the first `COUNT` keys for all queries.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "neon")]
 fn score_keys<const ROWS: usize, const COUNT: usize>(
     queries: &[[f32; ROWS]],
     keys: Rows<'_>,
@@ -63,13 +76,14 @@ fn score_keys<const ROWS: usize, const COUNT: usize>(
 }
 
 /// `ROWS` is 4 x `VECTORS`.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "neon")]
 fn score_tile<const ROWS: usize, const VECTORS: usize, const COUNT: usize>(
     queries: &[[f32; ROWS]],
     keys: Rows<'_>,
     scores: &mut [[f32; ROWS]; COUNT],
 ) {
-    const { assert!(ROWS == 4 * VECTORS) };
+    assert_eq!(ROWS, 4 * VECTORS, "whole vectors of queries");
     assert!(keys.count() >= COUNT && keys.width() == queries.len(), "{COUNT} keys as wide as the queries");
     let key: [*const f32; COUNT] = std::array::from_fn(|key| keys.as_ptr().wrapping_add(key * keys.stride()));
     let mut sums = [[vdupq_n_f32(0.0); VECTORS]; COUNT];
@@ -95,7 +109,8 @@ fn score_tile<const ROWS: usize, const VECTORS: usize, const COUNT: usize>(
 }
 
 /// Adds the products of one column, which the keys have in lane `LANE`.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "neon")]
 fn add_column<const ROWS: usize, const VECTORS: usize, const COUNT: usize, const LANE: i32>(
     sums: &mut [[float32x4_t; VECTORS]; COUNT],
     queries: &[f32; ROWS],
@@ -110,7 +125,8 @@ fn add_column<const ROWS: usize, const VECTORS: usize, const COUNT: usize, const
 }
 
 /// Mixes `VECTORS` x 4 columns at a time for the first `LIVE` queries, from column `first` on; returns the next column.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "neon")]
 fn mix_columns<const ROWS: usize, const LIVE: usize, const VECTORS: usize>(
     first: usize,
     weights: &[[f32; ROWS]],
@@ -125,7 +141,8 @@ fn mix_columns<const ROWS: usize, const LIVE: usize, const VECTORS: usize>(
     column
 }
 
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "neon")]
 fn mix_tile<const ROWS: usize, const LIVE: usize, const VECTORS: usize>(
     column: usize,
     weights: &[[f32; ROWS]],
@@ -160,7 +177,8 @@ fn mix_tile<const ROWS: usize, const LIVE: usize, const VECTORS: usize>(
 }
 
 /// Adds the products of the query `LANE` of a quad, if it is live.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "neon")]
 fn add_products<const LIVE: usize, const VECTORS: usize, const LANE: i32>(
     sums: &mut [[float32x4_t; VECTORS]; LIVE],
     quad: usize,
@@ -174,13 +192,15 @@ fn add_products<const LIVE: usize, const VECTORS: usize, const LANE: i32>(
     }
 }
 
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "neon")]
 fn load(from: &[f32; 4]) -> float32x4_t {
     // SAFETY: `from` is 4 floats.
     unsafe { vld1q_f32(from.as_ptr()) }
 }
 
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "neon")]
 fn store(a: float32x4_t, to: &mut [f32; 4]) {
     // SAFETY: `to` is 4 floats.
     unsafe { vst1q_f32(to.as_mut_ptr(), a) };

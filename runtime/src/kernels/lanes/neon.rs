@@ -33,7 +33,8 @@ impl Lanes for Neon {
 
     #[inline(always)]
     fn splat(self, value: f32) -> Vector {
-        [vdupq_n_f32(value); 2]
+        // SAFETY: every aarch64 processor has NEON.
+        unsafe { [vdupq_n_f32(value); 2] }
     }
 
     #[inline(always)]
@@ -76,52 +77,62 @@ impl Lanes for Neon {
 
     #[inline(always)]
     fn add(self, a: Vector, b: Vector) -> Vector {
-        both(a, b, |a, b| vaddq_f32(a, b))
+        // SAFETY: every aarch64 processor has NEON.
+        both(a, b, |a, b| unsafe { vaddq_f32(a, b) })
     }
 
     #[inline(always)]
     fn sub(self, a: Vector, b: Vector) -> Vector {
-        both(a, b, |a, b| vsubq_f32(a, b))
+        // SAFETY: every aarch64 processor has NEON.
+        both(a, b, |a, b| unsafe { vsubq_f32(a, b) })
     }
 
     #[inline(always)]
     fn mul(self, a: Vector, b: Vector) -> Vector {
-        both(a, b, |a, b| vmulq_f32(a, b))
+        // SAFETY: every aarch64 processor has NEON.
+        both(a, b, |a, b| unsafe { vmulq_f32(a, b) })
     }
 
     #[inline(always)]
     fn mul_add(self, a: Vector, b: Vector, c: Vector) -> Vector {
-        [vfmaq_f32(c[0], a[0], b[0]), vfmaq_f32(c[1], a[1], b[1])]
+        // SAFETY: every aarch64 processor has NEON.
+        unsafe { [vfmaq_f32(c[0], a[0], b[0]), vfmaq_f32(c[1], a[1], b[1])] }
     }
 
     #[inline(always)]
     fn neg_mul_add(self, a: Vector, b: Vector, c: Vector) -> Vector {
-        [vfmsq_f32(c[0], a[0], b[0]), vfmsq_f32(c[1], a[1], b[1])]
+        // SAFETY: every aarch64 processor has NEON.
+        unsafe { [vfmsq_f32(c[0], a[0], b[0]), vfmsq_f32(c[1], a[1], b[1])] }
     }
 
     #[inline(always)]
     fn min(self, a: Vector, b: Vector) -> Vector {
-        both(a, b, |a, b| vminq_f32(a, b))
+        // SAFETY: every aarch64 processor has NEON.
+        both(a, b, |a, b| unsafe { vminq_f32(a, b) })
     }
 
     #[inline(always)]
     fn max(self, a: Vector, b: Vector) -> Vector {
-        both(a, b, |a, b| vmaxq_f32(a, b))
+        // SAFETY: every aarch64 processor has NEON.
+        both(a, b, |a, b| unsafe { vmaxq_f32(a, b) })
     }
 
     #[inline(always)]
     fn abs(self, a: Vector) -> Vector {
-        a.map(|a| vabsq_f32(a))
+        // SAFETY: every aarch64 processor has NEON.
+        a.map(|a| unsafe { vabsq_f32(a) })
     }
 
     #[inline(always)]
     fn round(self, a: Vector) -> Vector {
-        a.map(|a| vrndnq_f32(a))
+        // SAFETY: every aarch64 processor has NEON.
+        a.map(|a| unsafe { vrndnq_f32(a) })
     }
 
     #[inline(always)]
     fn times_power_of_two(self, a: Vector, n: Vector) -> Vector {
-        both(a, n, |a, n| {
+        // SAFETY: every aarch64 processor has NEON.
+        both(a, n, |a, n| unsafe {
             let exponent = vshlq_n_s32::<23>(vcvtq_s32_f32(n));
             vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), exponent))
         })
@@ -129,8 +140,11 @@ impl Lanes for Neon {
 
     #[inline(always)]
     fn zero_below(self, a: Vector, x: Vector, limit: Vector) -> Vector {
-        let below = [vcltq_f32(x[0], limit[0]), vcltq_f32(x[1], limit[1])];
-        std::array::from_fn(|at| vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(a[at]), below[at])))
+        // SAFETY: every aarch64 processor has NEON.
+        std::array::from_fn(|at| unsafe {
+            let below = vcltq_f32(x[at], limit[at]);
+            vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(a[at]), below))
+        })
     }
 }
 
