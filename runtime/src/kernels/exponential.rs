@@ -17,10 +17,10 @@ pub fn power_of_two<L: Lanes>(lanes: L, x: L::Vector) -> L::Vector {
     let whole = lanes.round(x);
     let r = lanes.sub(x, whole);
     let square = lanes.mul(r, r);
-    let [p1, p2, p3, p4, p5] = POWER.map(|coefficient| lanes.splat(coefficient));
-    let low = lanes.mul_add(p1, r, lanes.splat(1.0));
-    let middle = lanes.mul_add(p3, r, p2);
-    let high = lanes.mul_add(p5, r, p4);
+    let coefficient = |at: usize| lanes.splat(POWER[at]);
+    let low = lanes.mul_add(coefficient(0), r, lanes.splat(1.0));
+    let middle = lanes.mul_add(coefficient(2), r, coefficient(1));
+    let high = lanes.mul_add(coefficient(4), r, coefficient(3));
     let middle = lanes.mul_add(high, square, middle);
     let power = lanes.mul_add(middle, square, low);
     lanes.zero_below(lanes.times_power_of_two(power, whole), x, lanes.splat(SMALLEST_EXPONENT))
@@ -63,7 +63,7 @@ fn weigh_vectors<L: Lanes, const VECTORS: usize>(lanes: L, scores: &mut [[f32; 8
     let largest = largest_of_both(lanes, largest);
     let mut sums = [lanes.splat(0.0); VECTORS];
     for pair in pairs {
-        for ((sum, scores), largest) in sums.iter_mut().zip(pair).zip(largest) {
+        for (sum, scores) in sums.iter_mut().zip(pair) {
             let weights = power_of_two(lanes, lanes.sub(lanes.load(scores), largest));
             *sum = lanes.add(*sum, weights);
             lanes.store(weights, scores);
@@ -72,9 +72,9 @@ fn weigh_vectors<L: Lanes, const VECTORS: usize>(lanes: L, scores: &mut [[f32; 8
     stored(lanes, sums)
 }
 
-/// The larger of even and odd keys, in the places of both.
+/// The larger of even and odd keys, in the places of both: the same in every vector.
 #[inline(always)]
-fn largest_of_both<L: Lanes, const VECTORS: usize>(lanes: L, largest: [L::Vector; VECTORS]) -> [L::Vector; VECTORS] {
+fn largest_of_both<L: Lanes, const VECTORS: usize>(lanes: L, largest: [L::Vector; VECTORS]) -> L::Vector {
     let mut found = stored(lanes, largest);
     let flat = found.as_flattened_mut();
     let (even, odd) = flat.split_at_mut(flat.len() / 2);
@@ -82,7 +82,7 @@ fn largest_of_both<L: Lanes, const VECTORS: usize>(lanes: L, largest: [L::Vector
         *even = if *even > *odd { *even } else { *odd };
         *odd = *even;
     }
-    found.map(|found| lanes.load(&found))
+    lanes.load(&found[0])
 }
 
 #[inline(always)]

@@ -73,13 +73,13 @@ pub fn gelu_vector<L: Lanes>(lanes: L, x: L::Vector) -> L::Vector {
 
 #[inline(always)]
 fn exponent<L: Lanes>(lanes: L, a: L::Vector) -> L::Vector {
-    let [p1, p2, p3, p4, p5, p6, p7, p8] = SHARE.map(|coefficient| lanes.splat(coefficient));
+    let coefficient = |at: usize| lanes.splat(SHARE[at]);
     let square = lanes.mul(a, a);
     let fourth = lanes.mul(square, square);
-    let lowest = lanes.mul_add(p1, a, lanes.splat(-1.0));
-    let low = lanes.mul_add(p3, a, p2);
-    let high = lanes.mul_add(p5, a, p4);
-    let highest = lanes.mul_add(p8, square, lanes.mul_add(p7, a, p6));
+    let lowest = lanes.mul_add(coefficient(0), a, lanes.splat(-1.0));
+    let low = lanes.mul_add(coefficient(2), a, coefficient(1));
+    let high = lanes.mul_add(coefficient(4), a, coefficient(3));
+    let highest = lanes.mul_add(coefficient(7), square, lanes.mul_add(coefficient(6), a, coefficient(5)));
     let low = lanes.mul_add(low, square, lowest);
     let high = lanes.mul_add(highest, square, high);
     lanes.mul_add(high, fourth, low)

@@ -47,6 +47,13 @@ pub fn widen_values<L: Lanes>(lanes: L, from: &[f16], to: &mut [f32]) {
     assert_eq!(from.len(), to.len(), "a float for each half float");
     let (vectors, from) = from.as_chunks();
     let (answers, to) = to.as_chunks_mut();
+    let (fours, vectors) = vectors.as_chunks::<4>();
+    let (four_answers, answers) = answers.as_chunks_mut::<4>();
+    for (from, to) in fours.iter().zip(four_answers) {
+        for (from, to) in from.iter().zip(to) {
+            lanes.store(lanes.load_half(from), to);
+        }
+    }
     for (from, to) in vectors.iter().zip(answers) {
         lanes.store(lanes.load_half(from), to);
     }

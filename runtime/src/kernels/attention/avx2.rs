@@ -35,12 +35,14 @@ fn score<const ANY: usize>(queries: &[[f32; ANY]], keys: Rows<'_>, scores: &mut 
     assert_eq!(queries.len(), keys.width(), "a query value for each column");
     assert_eq!(scores.len(), keys.count(), "a score for each key");
     let (tiles, rest) = scores.as_chunks_mut::<KEYS>();
-    for (tile, scores) in tiles.iter_mut().enumerate() {
-        score_tile(queries, keys.from(tile * KEYS), scores);
+    let mut first = 0;
+    for scores in tiles {
+        score_tile(queries, keys, first, scores);
+        first += KEYS;
     }
-    let rest_of_keys = keys.from(tiles.len() * KEYS);
-    for (key, scores) in rest.as_chunks_mut::<1>().0.iter_mut().enumerate() {
-        score_tile(queries, rest_of_keys.from(key), scores);
+    for scores in rest.as_chunks_mut::<1>().0 {
+        score_tile(queries, keys, first, scores);
+        first += 1;
     }
 }
 
@@ -52,12 +54,17 @@ fn eights_mut<const ANY: usize>(rows: &mut [[f32; ANY]]) -> Option<&mut [[f32; R
     if ANY == ROWS { Some(rows.as_flattened_mut().as_chunks_mut().0) } else { None }
 }
 
-/// Scores the first `COUNT` keys for all queries.
+/// Scores the `COUNT` keys from `first` on for all queries.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn score_tile<const COUNT: usize>(queries: &[[f32; ROWS]], keys: Rows<'_>, scores: &mut [[f32; ROWS]; COUNT]) {
-    assert!(keys.count() >= COUNT && keys.width() == queries.len(), "{COUNT} keys as wide as the queries");
-    let key: [*const f32; COUNT] = std::array::from_fn(|key| keys.as_ptr().wrapping_add(key * keys.stride()));
+fn score_tile<const COUNT: usize>(
+    queries: &[[f32; ROWS]],
+    keys: Rows<'_>,
+    first: usize,
+    scores: &mut [[f32; ROWS]; COUNT],
+) {
+    assert!(first + COUNT <= keys.count() && keys.width() == queries.len(), "keys as wide as the queries");
+    let key: [*const f32; COUNT] = std::array::from_fn(|key| keys.as_ptr().wrapping_add((first + key) * keys.stride()));
     let mut sums = [_mm256_setzero_ps(); COUNT];
     for (column, queries) in queries.iter().enumerate() {
         let queries = load(queries);

@@ -84,12 +84,6 @@ impl<'a> Rows<'a> {
     pub fn iter(self) -> impl Iterator<Item = &'a [f32]> {
         (0..self.count).map(move |row| &self.values[row * self.stride..][..self.width])
     }
-
-    /// Those from `first` on.
-    pub fn from(self, first: usize) -> Self {
-        let start = (first * self.stride).min(self.values.len());
-        Self::new(&self.values[start..], self.count - first, self.stride, self.width)
-    }
 }
 
 /// What an instruction set brings: the products. `ROWS` queries stand side by side, 4 or 8.
@@ -136,14 +130,14 @@ pub fn attend<T: Tiles, const ROWS: usize>(
     pack_queries(call, head, first_query, rows.len(), queries);
 
     for (part, place) in places.clone() {
-        for_each_block(tiles, part.keys, head, width, place, widened, |keys, place| {
+        for_each_block(tiles, part.keys, [head, width], place, widened, |keys, place| {
             tiles.scores(queries, keys, &mut scores[place]);
         });
     }
     scores[seen..].fill([f32::NEG_INFINITY; ROWS]);
     let sums = tiles.vectorize(|| weigh(tiles, scores));
     for (part, place) in places {
-        for_each_block(tiles, part.values, head, width, place, widened, |values, place| {
+        for_each_block(tiles, part.values, [head, width], place, widened, |values, place| {
             tiles.mix(&scores[place], values, mixed);
         });
     }
@@ -170,7 +164,9 @@ fn pack_queries<const ROWS: usize>(
         &elements[start..][..packed.len()]
     });
     for (column, packed) in packed.iter_mut().enumerate() {
-        *packed = rows.map(|row| row[column] * scale);
+        for (packed, row) in packed.iter_mut().zip(rows) {
+            *packed = row[column] * scale;
+        }
     }
 }
 
@@ -178,8 +174,7 @@ fn pack_queries<const ROWS: usize>(
 fn for_each_block<T: Tiles>(
     tiles: T,
     rows: HeadRows<'_>,
-    head: usize,
-    width: usize,
+    [head, width]: [usize; 2],
     place: Range<usize>,
     widened: &mut Vec<f32>,
     mut run: impl FnMut(Rows<'_>, Range<usize>),
@@ -192,8 +187,12 @@ fn for_each_block<T: Tiles>(
             Elements::F16(elements) => {
                 widened.resize(BLOCK_KEYS * width, 0.0);
                 tiles.vectorize(|| {
-                    for (row, widened) in widened.chunks_exact_mut(width).take(count).enumerate() {
-                        widen_values(tiles, &elements[start + row * rows.row_stride..][..width], widened);
+                    if rows.row_stride == width {
+                        widen_values(tiles, &elements[start..][..count * width], &mut widened[..count * width]);
+                    } else {
+                        for (row, widened) in widened.chunks_exact_mut(width).take(count).enumerate() {
+                            widen_values(tiles, &elements[start + row * rows.row_stride..][..width], widened);
+                        }
                     }
                 });
                 Rows::new(widened, count, width, width)

@@ -1,6 +1,7 @@
 //! NEON: queries, then columns, four a register; keys and weights multiply by element.
 
 use std::arch::aarch64::{float32x4_t, vdupq_n_f32, vfmaq_laneq_f32, vld1q_dup_f32, vld1q_f32, vst1q_f32};
+use std::arch::asm;
 
 use super::super::lanes::Neon;
 use super::block::{Rows, Tiles};
@@ -26,17 +27,19 @@ fn score<const ROWS: usize>(queries: &[[f32; ROWS]], keys: Rows<'_>, scores: &mu
     assert_eq!(queries.len(), keys.width(), "a query value for each column");
     assert_eq!(scores.len(), keys.count(), "a score for each key");
     let (tiles, rest) = scores.as_chunks_mut::<KEYS>();
-    for (tile, scores) in tiles.iter_mut().enumerate() {
-        score_keys(queries, keys.from(tile * KEYS), scores);
+    let mut first = 0;
+    for scores in tiles {
+        score_keys(queries, keys, first, scores);
+        first += KEYS;
     }
-    let mut keys = keys.from(tiles.len() * KEYS);
     let (tiles, rest) = rest.as_chunks_mut::<{ KEYS / 2 }>();
     for scores in tiles {
-        score_keys(queries, keys, scores);
-        keys = keys.from(KEYS / 2);
+        score_keys(queries, keys, first, scores);
+        first += KEYS / 2;
     }
-    for (key, scores) in rest.as_chunks_mut::<1>().0.iter_mut().enumerate() {
-        score_keys(queries, keys.from(key), scores);
+    for scores in rest.as_chunks_mut::<1>().0 {
+        score_keys(queries, keys, first, scores);
+        first += 1;
     }
 }
 
@@ -61,17 +64,18 @@ fn mix<const ROWS: usize>(weights: &[[f32; ROWS]], values: Rows<'_>, mixed: &mut
     scalar::mix_from_column(column, weights, values, mixed);
 }
 
-/// Scores the first `COUNT` keys for all queries.
+/// Scores the `COUNT` keys from `first` on for all queries.
 #[inline]
 #[target_feature(enable = "neon")]
 fn score_keys<const ROWS: usize, const COUNT: usize>(
     queries: &[[f32; ROWS]],
     keys: Rows<'_>,
+    first: usize,
     scores: &mut [[f32; ROWS]; COUNT],
 ) {
     match ROWS {
-        4 => score_tile::<ROWS, 1, COUNT>(queries, keys, scores),
-        _ => score_tile::<ROWS, 2, COUNT>(queries, keys, scores),
+        4 => score_tile::<ROWS, 1, COUNT>(queries, keys, first, scores),
+        _ => score_tile::<ROWS, 2, COUNT>(queries, keys, first, scores),
     }
 }
 
@@ -81,15 +85,17 @@ fn score_keys<const ROWS: usize, const COUNT: usize>(
 fn score_tile<const ROWS: usize, const VECTORS: usize, const COUNT: usize>(
     queries: &[[f32; ROWS]],
     keys: Rows<'_>,
+    first: usize,
     scores: &mut [[f32; ROWS]; COUNT],
 ) {
     assert_eq!(ROWS, 4 * VECTORS, "whole vectors of queries");
-    assert!(keys.count() >= COUNT && keys.width() == queries.len(), "{COUNT} keys as wide as the queries");
-    let key: [*const f32; COUNT] = std::array::from_fn(|key| keys.as_ptr().wrapping_add(key * keys.stride()));
+    assert!(first + COUNT <= keys.count() && keys.width() == queries.len(), "keys as wide as the queries");
+    let key: [*const f32; COUNT] =
+        std::array::from_fn(|key| apart(keys.as_ptr().wrapping_add((first + key) * keys.stride())));
     let mut sums = [[vdupq_n_f32(0.0); VECTORS]; COUNT];
     let (fours, rest) = queries.as_chunks::<4>();
     for (four, queries) in fours.iter().enumerate() {
-        // SAFETY: columns 4 x `four` to 4 x `four` + 3 of a key in `keys`, which is at least that wide.
+        // SAFETY: 4 columns of a key in `keys`, which has as many as there are queries.
         let keys = key.map(|key| unsafe { vld1q_f32(key.add(4 * four)) });
         add_column::<ROWS, VECTORS, COUNT, 0>(&mut sums, &queries[0], &keys);
         add_column::<ROWS, VECTORS, COUNT, 1>(&mut sums, &queries[1], &keys);
@@ -106,6 +112,15 @@ fn score_tile<const ROWS: usize, const VECTORS: usize, const COUNT: usize>(
             store(sum, scores);
         }
     }
+}
+
+/// The same pointer, which the compiler then keeps in a register of its own: derived from each other, the pointers of a
+/// tile would be added up again at every step.
+#[inline(always)]
+fn apart(mut pointer: *const f32) -> *const f32 {
+    // SAFETY: does nothing.
+    unsafe { asm!("/* {0} */", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags)) };
+    pointer
 }
 
 /// Adds the products of one column, which the keys have in lane `LANE`.
@@ -151,28 +166,53 @@ fn mix_tile<const ROWS: usize, const LIVE: usize, const VECTORS: usize>(
 ) {
     let (width, stride) = (values.width(), values.stride());
     assert!(column + 4 * VECTORS <= width && weights.len() == values.count(), "columns and weights of the values");
+    assert!(mixed.len() >= LIVE * width, "a row for each query");
+    let mixed = mixed.as_mut_ptr().wrapping_add(column);
     let mut sums = [[vdupq_n_f32(0.0); VECTORS]; LIVE];
-    for (sums, mixed) in sums.iter_mut().zip(mixed.chunks_exact(width)) {
-        for (sum, mixed) in sums.iter_mut().zip(mixed[column..].as_chunks().0) {
-            *sum = load(mixed);
+    for (row, sums) in sums.iter_mut().enumerate() {
+        for (vector, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: 4 columns of one of the `LIVE` rows, which end before `width`.
+            *sum = unsafe { vld1q_f32(mixed.add(row * width + 4 * vector)) };
         }
     }
-    for (key, weights) in weights.iter().enumerate() {
-        let value = values.as_ptr().wrapping_add(key * stride + column);
-        // SAFETY: `VECTORS` x 4 columns from `column` on of a row of `values`, which has them and a row for each weight.
-        let value: [_; VECTORS] = std::array::from_fn(|vector| unsafe { vld1q_f32(value.add(4 * vector)) });
-        for (quad, weights) in weights.as_chunks().0.iter().enumerate().take(LIVE.div_ceil(4)) {
-            let weights = load(weights);
-            add_products::<LIVE, VECTORS, 0>(&mut sums, quad, &value, weights);
-            add_products::<LIVE, VECTORS, 1>(&mut sums, quad, &value, weights);
-            add_products::<LIVE, VECTORS, 2>(&mut sums, quad, &value, weights);
-            add_products::<LIVE, VECTORS, 3>(&mut sums, quad, &value, weights);
+    let (fours, rest) = weights.as_chunks::<4>();
+    let mut value = values.as_ptr().wrapping_add(column);
+    for four in fours {
+        for weights in four {
+            // SAFETY: `VECTORS` x 4 columns from `column` on of a row of `values`, which has one for each weight.
+            let vectors = std::array::from_fn(|vector| unsafe { vld1q_f32(value.add(4 * vector)) });
+            add_row::<ROWS, LIVE, VECTORS>(&mut sums, &vectors, weights);
+            value = value.wrapping_add(stride);
         }
     }
-    for (sums, mixed) in sums.iter().zip(mixed.chunks_exact_mut(width)) {
-        for (sum, mixed) in sums.iter().zip(mixed[column..].as_chunks_mut().0) {
-            store(*sum, mixed);
+    for (row, weights) in rest.iter().enumerate() {
+        let value = values.as_ptr().wrapping_add((4 * fours.len() + row) * stride + column);
+        // SAFETY: as above.
+        let vectors = std::array::from_fn(|vector| unsafe { vld1q_f32(value.add(4 * vector)) });
+        add_row::<ROWS, LIVE, VECTORS>(&mut sums, &vectors, weights);
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        for (vector, sum) in sums.iter().enumerate() {
+            // SAFETY: as at the start.
+            unsafe { vst1q_f32(mixed.add(row * width + 4 * vector), *sum) };
         }
+    }
+}
+
+/// Adds the products of one row of values and its weights.
+#[inline]
+#[target_feature(enable = "neon")]
+fn add_row<const ROWS: usize, const LIVE: usize, const VECTORS: usize>(
+    sums: &mut [[float32x4_t; VECTORS]; LIVE],
+    value: &[float32x4_t; VECTORS],
+    weights: &[f32; ROWS],
+) {
+    for (quad, weights) in weights.as_chunks().0.iter().enumerate().take(LIVE.div_ceil(4)) {
+        let weights = load(weights);
+        add_products::<LIVE, VECTORS, 0>(sums, quad, value, weights);
+        add_products::<LIVE, VECTORS, 1>(sums, quad, value, weights);
+        add_products::<LIVE, VECTORS, 2>(sums, quad, value, weights);
+        add_products::<LIVE, VECTORS, 3>(sums, quad, value, weights);
     }
 }
 

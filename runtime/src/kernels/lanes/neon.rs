@@ -1,9 +1,9 @@
 //! NEON: two registers of four floats.
 
 use std::arch::aarch64::{
-    float32x4_t, uint16x4_t, vabsq_f32, vaddq_f32, vaddq_s32, vbicq_u32, vcltq_f32, vcvtq_s32_f32, vdupq_n_f32,
-    vfmaq_f32, vfmsq_f32, vld1_u16, vld1q_f32, vmaxq_f32, vminq_f32, vmulq_f32, vreinterpretq_f32_s32,
-    vreinterpretq_f32_u32, vreinterpretq_s32_f32, vreinterpretq_u32_f32, vrndnq_f32, vshlq_n_s32, vst1_u16, vst1q_f32,
+    float32x4_t, uint16x8_t, vabsq_f32, vaddq_f32, vaddq_s32, vbicq_u32, vcltq_f32, vcvtq_s32_f32, vdupq_n_f32,
+    vfmaq_f32, vfmsq_f32, vld1q_f32, vld1q_u16, vmaxq_f32, vminq_f32, vmulq_f32, vreinterpretq_f32_s32,
+    vreinterpretq_f32_u32, vreinterpretq_s32_f32, vreinterpretq_u32_f32, vrndnq_f32, vshlq_n_s32, vst1q_f32, vst1q_u16,
     vsubq_f32,
 };
 use std::arch::asm;
@@ -58,21 +58,14 @@ impl Lanes for Neon {
 
     #[inline(always)]
     fn load_half(self, from: &[f16; LANES]) -> Vector {
-        let from: *const u16 = from.as_ptr().cast();
-        // SAFETY: the first 4 of 8 half floats, which are 16 bits each.
-        let low = unsafe { vld1_u16(from) };
-        // SAFETY: the last 4 of 8 half floats.
-        let high = unsafe { vld1_u16(from.add(4)) };
-        [widen(low), widen(high)]
+        // SAFETY: 8 half floats, which are 16 bits each.
+        widen(unsafe { vld1q_u16(from.as_ptr().cast()) })
     }
 
     #[inline(always)]
     fn store_half(self, a: Vector, to: &mut [f16; LANES]) {
-        let to: *mut u16 = to.as_mut_ptr().cast();
-        // SAFETY: the first 4 of 8 half floats, which are 16 bits each.
-        unsafe { vst1_u16(to, narrow(a[0])) };
-        // SAFETY: the last 4 of 8 half floats.
-        unsafe { vst1_u16(to.add(4), narrow(a[1])) };
+        // SAFETY: 8 half floats, which are 16 bits each.
+        unsafe { vst1q_u16(to.as_mut_ptr().cast(), narrow(a)) };
     }
 
     #[inline(always)]
@@ -150,22 +143,24 @@ impl Lanes for Neon {
 
 /// Every aarch64 processor converts half floats, and stable Rust has no name for their vectors without arithmetic on them.
 #[inline(always)]
-fn widen(half: uint16x4_t) -> float32x4_t {
-    let wide;
+fn widen(half: uint16x8_t) -> Vector {
+    let (low, high);
     // SAFETY: reads and writes the named registers and nothing else.
     unsafe {
-        asm!("fcvtl {wide:v}.4s, {half:v}.4h", half = in(vreg) half, wide = lateout(vreg) wide,
+        asm!("fcvtl {low:v}.4s, {half:v}.4h", "fcvtl2 {high:v}.4s, {half:v}.8h",
+            half = in(vreg) half, low = out(vreg) low, high = lateout(vreg) high,
             options(pure, nomem, nostack, preserves_flags));
     }
-    wide
+    [low, high]
 }
 
 #[inline(always)]
-fn narrow(wide: float32x4_t) -> uint16x4_t {
+fn narrow([low, high]: Vector) -> uint16x8_t {
     let half;
     // SAFETY: reads and writes the named registers and nothing else.
     unsafe {
-        asm!("fcvtn {half:v}.4h, {wide:v}.4s", wide = in(vreg) wide, half = lateout(vreg) half,
+        asm!("fcvtn {half:v}.4h, {low:v}.4s", "fcvtn2 {half:v}.8h, {high:v}.4s",
+            low = in(vreg) low, high = in(vreg) high, half = out(vreg) half,
             options(pure, nomem, nostack, preserves_flags));
     }
     half
