@@ -22,7 +22,7 @@ use rayon::prelude::*;
 
 use self::block::{Spare, Tiles, attend};
 pub use self::views::{Elements, HeadRows, KeysValues};
-use super::lanes::{InstructionSet, on};
+use super::lanes::InstructionSet;
 
 /// Products that are worth waking other threads for.
 const PARALLEL_PRODUCTS: usize = 1 << 20;
@@ -116,7 +116,13 @@ pub fn attention(call: &Attention<'_>, y: &mut [f32]) {
 /// As [`attention`].
 pub fn attention_on(set: InstructionSet, call: &Attention<'_>, y: &mut [f32]) {
     call.check(y);
-    on!(set, tiles => run(tiles, call, y));
+    match set {
+        InstructionSet::Scalar(scalar) => run(scalar, call, y),
+        #[cfg(target_arch = "aarch64")]
+        InstructionSet::Neon(neon) => run(neon, call, y),
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx2(avx2) => run(avx2, call, y),
+    }
 }
 
 /// A piece of the answer: one head of some queries.

@@ -1,6 +1,6 @@
 //! Powers of two, eight at a time: what softmax and GELU are made of.
 
-use super::lanes::Lanes;
+use super::lanes::{Kernel, LANES, Lanes};
 
 /// 2^r for -1/2 <= r <= 1/2 is `1 + r P(r)`; these are the coefficients of P, lowest first.
 ///
@@ -26,21 +26,27 @@ pub fn power_of_two<L: Lanes>(lanes: L, x: L::Vector) -> L::Vector {
     lanes.zero_below(lanes.times_power_of_two(power, whole), x, lanes.splat(SMALLEST_EXPONENT))
 }
 
-/// The two halves of a softmax over keys, for `ROWS` queries at once: `scores` is `[keys, ROWS]`, in powers of two.
+/// What softmax does before it divides, over keys, for `ROWS` queries at once: scores are `[keys, ROWS]`, in powers of two.
 ///
 /// Replaces each score by `2^(score - largest score of the query)` and returns their sums: those of the even keys added
 /// in order, then those of the odd keys, then both. A query whose scores have a NaN or are all -infinity sums to NaN.
 ///
 /// # Panics
-/// When the keys are not even in number: fill up with a key of -infinity, which has no weight.
-#[inline(always)]
-pub fn weigh<L: Lanes, const ROWS: usize>(lanes: L, scores: &mut [[f32; ROWS]]) -> [f32; ROWS] {
-    const { assert!(ROWS == 4 || ROWS == 8, "two keys fill whole vectors") };
-    assert!(scores.len().is_multiple_of(2), "keys are even in number");
-    let vectors = scores.as_flattened_mut().as_chunks_mut::<8>().0;
-    match ROWS {
-        4 => spread(weigh_vectors::<L, 1>(lanes, vectors).as_flattened()),
-        _ => spread(weigh_vectors::<L, 2>(lanes, vectors).as_flattened()),
+/// When the keys are not even in number: fill them up with a key of -infinity, which has no weight.
+pub struct Weigh<'a, const ROWS: usize>(pub &'a mut [[f32; ROWS]]);
+
+impl<const ROWS: usize> Kernel for Weigh<'_, ROWS> {
+    type Output = [f32; ROWS];
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) -> [f32; ROWS] {
+        const { assert!(ROWS == 4 || ROWS == 8, "two keys fill whole vectors") };
+        assert!(self.0.len().is_multiple_of(2), "keys are even in number");
+        let vectors = self.0.as_flattened_mut().as_chunks_mut::<LANES>().0;
+        match ROWS {
+            4 => spread(weigh_vectors::<L, 1>(lanes, vectors).as_flattened()),
+            _ => spread(weigh_vectors::<L, 2>(lanes, vectors).as_flattened()),
+        }
     }
 }
 
@@ -52,7 +58,7 @@ fn spread<const ROWS: usize>(sums: &[f32]) -> [f32; ROWS] {
 
 /// Two keys are `VECTORS` vectors; returns the sums of even and odd keys apart.
 #[inline(always)]
-fn weigh_vectors<L: Lanes, const VECTORS: usize>(lanes: L, scores: &mut [[f32; 8]]) -> [[f32; 8]; VECTORS] {
+fn weigh_vectors<L: Lanes, const VECTORS: usize>(lanes: L, scores: &mut [[f32; LANES]]) -> [[f32; LANES]; VECTORS] {
     let pairs = scores.as_chunks_mut::<VECTORS>().0;
     let mut largest = [lanes.splat(f32::NEG_INFINITY); VECTORS];
     for pair in pairs.iter() {
@@ -86,9 +92,9 @@ fn largest_of_both<L: Lanes, const VECTORS: usize>(lanes: L, largest: [L::Vector
 }
 
 #[inline(always)]
-fn stored<L: Lanes, const VECTORS: usize>(lanes: L, vectors: [L::Vector; VECTORS]) -> [[f32; 8]; VECTORS] {
+fn stored<L: Lanes, const VECTORS: usize>(lanes: L, vectors: [L::Vector; VECTORS]) -> [[f32; LANES]; VECTORS] {
     vectors.map(|vector| {
-        let mut found = [0.0; 8];
+        let mut found = [0.0; LANES];
         lanes.store(vector, &mut found);
         found
     })
@@ -96,19 +102,27 @@ fn stored<L: Lanes, const VECTORS: usize>(lanes: L, vectors: [L::Vector; VECTORS
 
 #[cfg(test)]
 mod tests {
+    use super::super::lanes::InstructionSet;
     use super::super::lanes::tests::{Values, assert_bits, floats_of, golden};
-    use super::super::lanes::{InstructionSet, on};
     use super::*;
+
+    struct Powers<'a>(&'a [f32; LANES]);
+
+    impl Kernel for Powers<'_> {
+        type Output = [f32; LANES];
+
+        #[inline(always)]
+        fn run<L: Lanes>(self, lanes: L) -> [f32; LANES] {
+            stored(lanes, [power_of_two(lanes, lanes.load(self.0))])[0]
+        }
+    }
 
     fn powers(set: InstructionSet, x: &[f32]) -> Vec<f32> {
         let mut powers = Vec::new();
         for x in x.chunks(8) {
-            let mut vector = [0.0; 8];
+            let mut vector = [0.0; LANES];
             vector[..x.len()].copy_from_slice(x);
-            let found = on!(set, lanes => lanes.vectorize(|| {
-                stored(lanes, [power_of_two(lanes, lanes.load(&vector))])
-            }));
-            powers.extend(&found[0][..x.len()]);
+            powers.extend(&set.run(Powers(&vector))[..x.len()]);
         }
         powers
     }
@@ -143,7 +157,7 @@ mod tests {
 
     fn weighed<const ROWS: usize>(set: InstructionSet, scores: &[f32]) -> (Vec<f32>, [f32; ROWS]) {
         let mut scores = scores.as_chunks::<ROWS>().0.to_vec();
-        let sums = on!(set, lanes => lanes.vectorize(|| weigh(lanes, &mut scores)));
+        let sums = set.run(Weigh(&mut scores));
         (scores.as_flattened().to_vec(), sums)
     }
 

@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 
 use super::exponential::power_of_two;
-use super::lanes::{InstructionSet, LANES, Lanes, on};
+use super::lanes::{InstructionSet, Kernel, LANES, Lanes};
 
 /// `Q(a) = -1 + a P(a)`; these are the coefficients of P, lowest first. It falls without end.
 ///
@@ -43,23 +43,29 @@ pub fn gelu(x: &mut [f32]) {
 /// [`gelu`] on an instruction set.
 pub fn gelu_on(set: InstructionSet, x: &mut [f32]) {
     if x.len() >= PARALLEL_VALUES && rayon::current_num_threads() > 1 {
-        x.par_chunks_mut(PIECE_VALUES).for_each(|x| on!(set, lanes => lanes.vectorize(|| gelu_values(lanes, x))));
+        x.par_chunks_mut(PIECE_VALUES).for_each(|x| set.run(Gelu(x)));
     } else {
-        on!(set, lanes => lanes.vectorize(|| gelu_values(lanes, x)));
+        set.run(Gelu(x));
     }
 }
 
-#[inline(always)]
-fn gelu_values<L: Lanes>(lanes: L, x: &mut [f32]) {
-    let (vectors, rest) = x.as_chunks_mut();
-    for x in vectors {
-        lanes.store(gelu_vector(lanes, lanes.load(x)), x);
-    }
-    if !rest.is_empty() {
-        let mut last = [0.0; LANES];
-        last[..rest.len()].copy_from_slice(rest);
-        lanes.store(gelu_vector(lanes, lanes.load(&last)), &mut last);
-        rest.copy_from_slice(&last[..rest.len()]);
+struct Gelu<'a>(&'a mut [f32]);
+
+impl Kernel for Gelu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let (vectors, rest) = self.0.as_chunks_mut();
+        for x in vectors {
+            lanes.store(gelu_vector(lanes, lanes.load(x)), x);
+        }
+        if !rest.is_empty() {
+            let mut last = [0.0; LANES];
+            last[..rest.len()].copy_from_slice(rest);
+            lanes.store(gelu_vector(lanes, lanes.load(&last)), &mut last);
+            rest.copy_from_slice(&last[..rest.len()]);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use half::f16;
 
-use super::lanes::{InstructionSet, LANES, Lanes, on};
+use super::lanes::{InstructionSet, Kernel, LANES, Lanes};
 
 /// Writes half floats as floats.
 ///
@@ -27,7 +27,7 @@ pub fn narrow(from: &[f32], to: &mut [f16]) {
 /// # Panics
 /// As [`widen`].
 pub fn widen_on(set: InstructionSet, from: &[f16], to: &mut [f32]) {
-    on!(set, lanes => lanes.vectorize(|| widen_values(lanes, from, to)));
+    set.run(Widen { from, to });
 }
 
 /// [`narrow`] on an instruction set.
@@ -35,49 +35,66 @@ pub fn widen_on(set: InstructionSet, from: &[f16], to: &mut [f32]) {
 /// # Panics
 /// As [`narrow`].
 pub fn narrow_on(set: InstructionSet, from: &[f32], to: &mut [f16]) {
-    on!(set, lanes => lanes.vectorize(|| narrow_values(lanes, from, to)));
+    set.run(Narrow { from, to });
 }
 
-/// [`widen`] inside another kernel.
-///
-/// # Panics
-/// As [`widen`].
-#[inline(always)]
-pub fn widen_values<L: Lanes>(lanes: L, from: &[f16], to: &mut [f32]) {
-    assert_eq!(from.len(), to.len(), "a float for each half float");
-    let (vectors, from) = from.as_chunks();
-    let (answers, to) = to.as_chunks_mut();
-    let (fours, vectors) = vectors.as_chunks::<4>();
-    let (four_answers, answers) = answers.as_chunks_mut::<4>();
-    for (from, to) in fours.iter().zip(four_answers) {
-        for (from, to) in from.iter().zip(to) {
+/// [`widen`] as a kernel.
+pub(super) struct Widen<'a> {
+    pub(super) from: &'a [f16],
+    pub(super) to: &'a mut [f32],
+}
+
+impl Kernel for Widen<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Self { from, to } = self;
+        assert_eq!(from.len(), to.len(), "a float for each half float");
+        let (vectors, from) = from.as_chunks();
+        let (answers, to) = to.as_chunks_mut();
+        let (fours, vectors) = vectors.as_chunks::<4>();
+        let (four_answers, answers) = answers.as_chunks_mut::<4>();
+        for (from, to) in fours.iter().zip(four_answers) {
+            for (from, to) in from.iter().zip(to) {
+                lanes.store(lanes.load_half(from), to);
+            }
+        }
+        for (from, to) in vectors.iter().zip(answers) {
             lanes.store(lanes.load_half(from), to);
         }
-    }
-    for (from, to) in vectors.iter().zip(answers) {
-        lanes.store(lanes.load_half(from), to);
-    }
-    if !from.is_empty() {
-        let (mut half, mut wide) = ([f16::ZERO; LANES], [0.0; LANES]);
-        half[..from.len()].copy_from_slice(from);
-        lanes.store(lanes.load_half(&half), &mut wide);
-        to.copy_from_slice(&wide[..from.len()]);
+        if !from.is_empty() {
+            let (mut half, mut wide) = ([f16::ZERO; LANES], [0.0; LANES]);
+            half[..from.len()].copy_from_slice(from);
+            lanes.store(lanes.load_half(&half), &mut wide);
+            to.copy_from_slice(&wide[..from.len()]);
+        }
     }
 }
 
-#[inline(always)]
-fn narrow_values<L: Lanes>(lanes: L, from: &[f32], to: &mut [f16]) {
-    assert_eq!(from.len(), to.len(), "a half float for each float");
-    let (vectors, from) = from.as_chunks();
-    let (answers, to) = to.as_chunks_mut();
-    for (from, to) in vectors.iter().zip(answers) {
-        lanes.store_half(lanes.load(from), to);
-    }
-    if !from.is_empty() {
-        let (mut wide, mut half) = ([0.0; LANES], [f16::ZERO; LANES]);
-        wide[..from.len()].copy_from_slice(from);
-        lanes.store_half(lanes.load(&wide), &mut half);
-        to.copy_from_slice(&half[..from.len()]);
+struct Narrow<'a> {
+    from: &'a [f32],
+    to: &'a mut [f16],
+}
+
+impl Kernel for Narrow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Self { from, to } = self;
+        assert_eq!(from.len(), to.len(), "a half float for each float");
+        let (vectors, from) = from.as_chunks();
+        let (answers, to) = to.as_chunks_mut();
+        for (from, to) in vectors.iter().zip(answers) {
+            lanes.store_half(lanes.load(from), to);
+        }
+        if !from.is_empty() {
+            let (mut wide, mut half) = ([0.0; LANES], [f16::ZERO; LANES]);
+            wide[..from.len()].copy_from_slice(from);
+            lanes.store_half(lanes.load(&wide), &mut half);
+            to.copy_from_slice(&half[..from.len()]);
+        }
     }
 }
 

@@ -28,8 +28,8 @@ pub trait Lanes: Copy + Send + Sync {
     /// [`LANES`] floats.
     type Vector: Copy;
 
-    /// Runs `run`, and what is inlined into it, with the instruction set switched on.
-    fn vectorize<T>(self, run: impl FnOnce() -> T) -> T;
+    /// Runs a kernel with the instruction set switched on.
+    fn run<K: Kernel>(self, kernel: K) -> K::Output;
 
     /// `value` in every lane.
     fn splat(self, value: f32) -> Self::Vector;
@@ -82,6 +82,16 @@ pub trait Lanes: Copy + Send + Sync {
     fn zero_below(self, a: Self::Vector, x: Self::Vector, limit: Self::Vector) -> Self::Vector;
 }
 
+/// A piece of work in [`Lanes`], with what it works on.
+pub trait Kernel {
+    /// What comes of it, besides what it writes.
+    type Output;
+
+    /// Does the work. Always inlined, as all that it calls with `lanes`: only inside [`Lanes::run`] is the instruction set
+    /// switched on, and a function of its own would call its single instructions.
+    fn run<L: Lanes>(self, lanes: L) -> Self::Output;
+}
+
 /// An instruction set that the float kernels have, and that this processor has.
 #[derive(Clone, Copy, Debug)]
 pub enum InstructionSet {
@@ -119,6 +129,17 @@ impl InstructionSet {
         ];
         sets.into_iter().flatten().collect()
     }
+
+    /// Runs a kernel on it.
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            Self::Scalar(scalar) => scalar.run(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(neon) => neon.run(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(avx2) => avx2.run(kernel),
+        }
+    }
 }
 
 impl fmt::Display for InstructionSet {
@@ -132,20 +153,6 @@ impl fmt::Display for InstructionSet {
         })
     }
 }
-
-/// Runs an expression with `$lanes` standing for the [`Lanes`] of an [`InstructionSet`].
-macro_rules! on {
-    ($set:expr, $lanes:ident => $run:expr) => {
-        match $set {
-            $crate::kernels::lanes::InstructionSet::Scalar($lanes) => $run,
-            #[cfg(target_arch = "aarch64")]
-            $crate::kernels::lanes::InstructionSet::Neon($lanes) => $run,
-            #[cfg(target_arch = "x86_64")]
-            $crate::kernels::lanes::InstructionSet::Avx2($lanes) => $run,
-        }
-    };
-}
-pub(crate) use on;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -11,7 +11,7 @@
 
 use rayon::prelude::*;
 
-use super::lanes::{InstructionSet, LANES, Lanes, on};
+use super::lanes::{InstructionSet, Kernel, LANES, Lanes};
 
 /// Partial sums of a row.
 const PARTIAL_SUMS: usize = 2 * LANES;
@@ -56,19 +56,29 @@ pub fn layer_norm_on(set: InstructionSet, x: &[f32], norm: LayerNorm<'_>, y: &mu
     let piece = (PIECE_VALUES / width).max(1) * width;
     if x.len() >= PARALLEL_VALUES && rayon::current_num_threads() > 1 {
         let pieces = x.par_chunks(piece).zip(y.par_chunks_mut(piece));
-        pieces.for_each(|(x, y)| on!(set, lanes => lanes.vectorize(|| normalize(lanes, x, norm, y))));
+        pieces.for_each(|(x, y)| set.run(Normalize { x, norm, y }));
     } else {
-        on!(set, lanes => lanes.vectorize(|| normalize(lanes, x, norm, y)));
+        set.run(Normalize { x, norm, y });
     }
 }
 
-#[inline(always)]
-fn normalize<L: Lanes>(lanes: L, x: &[f32], norm: LayerNorm<'_>, y: &mut [f32]) {
-    let width = norm.weight.len();
-    for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
-        let mean = sum(lanes, x) / width as f32;
-        let variance = sum_of_squares(lanes, x, mean) / width as f32;
-        scale(lanes, x, [mean, 1.0 / (variance + norm.epsilon).sqrt()], norm, y);
+struct Normalize<'a> {
+    x: &'a [f32],
+    norm: LayerNorm<'a>,
+    y: &'a mut [f32],
+}
+
+impl Kernel for Normalize<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let width = self.norm.weight.len();
+        for (x, y) in self.x.chunks_exact(width).zip(self.y.chunks_exact_mut(width)) {
+            let mean = sum(lanes, x) / width as f32;
+            let variance = sum_of_squares(lanes, x, mean) / width as f32;
+            scale(lanes, x, [mean, 1.0 / (variance + self.norm.epsilon).sqrt()], self.norm, y);
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use super::super::exponential::weigh;
-use super::super::half_rows::widen_values;
+use super::super::exponential::Weigh;
+use super::super::half_rows::Widen;
 use super::super::lanes::Lanes;
 use super::{Attention, Elements, HeadRows};
 
@@ -135,7 +135,7 @@ pub fn attend<T: Tiles, const ROWS: usize>(
         });
     }
     scores[seen..].fill([f32::NEG_INFINITY; ROWS]);
-    let sums = tiles.vectorize(|| weigh(tiles, scores));
+    let sums = tiles.run(Weigh(scores));
     for (part, place) in places {
         for_each_block(tiles, part.values, [head, width], place, widened, |values, place| {
             tiles.mix(&scores[place], values, mixed);
@@ -186,15 +186,14 @@ fn for_each_block<T: Tiles>(
             Elements::F32(elements) => Rows::new(&elements[start..], count, rows.row_stride, width),
             Elements::F16(elements) => {
                 widened.resize(BLOCK_KEYS * width, 0.0);
-                tiles.vectorize(|| {
-                    if rows.row_stride == width {
-                        widen_values(tiles, &elements[start..][..count * width], &mut widened[..count * width]);
-                    } else {
-                        for (row, widened) in widened.chunks_exact_mut(width).take(count).enumerate() {
-                            widen_values(tiles, &elements[start + row * rows.row_stride..][..width], widened);
-                        }
+                if rows.row_stride == width {
+                    let from = &elements[start..][..count * width];
+                    tiles.run(Widen { from, to: &mut widened[..count * width] });
+                } else {
+                    for (row, to) in widened.chunks_exact_mut(width).take(count).enumerate() {
+                        tiles.run(Widen { from: &elements[start + row * rows.row_stride..][..width], to });
                     }
-                });
+                }
                 Rows::new(widened, count, width, width)
             }
         };

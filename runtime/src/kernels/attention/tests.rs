@@ -4,6 +4,7 @@ use std::iter::zip;
 
 use half::f16;
 
+use super::super::exponential::Weigh;
 use super::super::lanes::Scalar;
 use super::super::lanes::tests::{Values, assert_bits, floats_of, golden, integers, with_threads};
 use super::*;
@@ -86,7 +87,7 @@ impl Case {
                 };
                 let mut weights: Vec<[f32; 4]> = keys[..seen].iter().map(|key| [score(key); 4]).collect();
                 weights.resize(seen.next_multiple_of(2), [f32::NEG_INFINITY; 4]);
-                let [sum, ..] = super::super::exponential::weigh(Scalar, &mut weights);
+                let [sum, ..] = InstructionSet::Scalar(Scalar).run(Weigh(&mut weights));
                 for column in 0..self.head_width {
                     let mixed = zip(&weights, &values[..seen]);
                     let mixed = mixed.fold(0.0_f32, |sum, ([weight, ..], value)| weight.mul_add(value[column], sum));

@@ -10,7 +10,7 @@ use std::arch::x86_64::{
 
 use half::f16;
 
-use super::{LANES, Lanes};
+use super::{Kernel, LANES, Lanes};
 
 /// Proof that this processor has AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug)]
@@ -26,17 +26,17 @@ impl Avx2 {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn switched_on<T>(run: impl FnOnce() -> T) -> T {
-    run()
+fn switched_on<K: Kernel>(avx2: Avx2, kernel: K) -> K::Output {
+    kernel.run(avx2)
 }
 
 impl Lanes for Avx2 {
     type Vector = __m256;
 
     #[inline(always)]
-    fn vectorize<T>(self, run: impl FnOnce() -> T) -> T {
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
         // SAFETY: `self` proves the features.
-        unsafe { switched_on(run) }
+        unsafe { switched_on(self, kernel) }
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@ use std::arch::asm;
 
 use half::f16;
 
-use super::{LANES, Lanes};
+use super::{Kernel, LANES, Lanes};
 
 /// Every aarch64 processor has NEON.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +27,8 @@ impl Lanes for Neon {
     type Vector = Vector;
 
     #[inline(always)]
-    fn vectorize<T>(self, run: impl FnOnce() -> T) -> T {
-        run()
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
     }
 
     #[inline(always)]

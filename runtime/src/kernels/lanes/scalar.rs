@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::{LANES, Lanes};
+use super::{Kernel, LANES, Lanes};
 
 /// No instruction set beyond what the target always has.
 #[derive(Clone, Copy, Debug)]
@@ -12,8 +12,8 @@ impl Lanes for Scalar {
     type Vector = [f32; LANES];
 
     #[inline(always)]
-    fn vectorize<T>(self, run: impl FnOnce() -> T) -> T {
-        run()
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
     }
 
     #[inline(always)]

@@ -53,28 +53,35 @@ pub(crate) fn floats_of(golden: &serde_json::Value) -> Vec<f32> {
 }
 
 /// Every step on two or three vectors, one after another.
-fn steps<L: Lanes>(lanes: L, [a, b, c]: [&[f32; LANES]; 3]) -> Vec<f32> {
-    let [a, b, c] = [a, b, c].map(|values| lanes.load(values));
-    let number = lanes.splat(2.5);
-    let steps = [
-        lanes.add(a, b),
-        lanes.sub(a, b),
-        lanes.mul(a, b),
-        lanes.mul_add(a, b, c),
-        lanes.neg_mul_add(a, b, c),
-        lanes.min(number, b),
-        lanes.max(number, b),
-        lanes.abs(a),
-        lanes.round(a),
-        lanes.zero_below(a, b, c),
-    ];
-    let mut found = Vec::new();
-    for step in steps {
-        let mut values = [0.0; LANES];
-        lanes.store(step, &mut values);
-        found.extend(values);
+struct Steps<'a>([&'a [f32; LANES]; 3]);
+
+impl Kernel for Steps<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) -> Vec<f32> {
+        let [a, b, c] = self.0.map(|values| lanes.load(values));
+        let number = lanes.splat(2.5);
+        let steps = [
+            lanes.add(a, b),
+            lanes.sub(a, b),
+            lanes.mul(a, b),
+            lanes.mul_add(a, b, c),
+            lanes.neg_mul_add(a, b, c),
+            lanes.min(number, b),
+            lanes.max(number, b),
+            lanes.abs(a),
+            lanes.round(a),
+            lanes.zero_below(a, b, c),
+        ];
+        let mut found = Vec::new();
+        for step in steps {
+            let mut values = [0.0; LANES];
+            lanes.store(step, &mut values);
+            found.extend(values);
+        }
+        found
     }
-    found
 }
 
 #[test]
@@ -85,9 +92,9 @@ fn every_step_is_the_same_everywhere() {
     for shift in 0..values.len() * values.len() {
         let pick = |step: usize| std::array::from_fn(|lane| values[(shift * step + lane * (step + 2)) % values.len()]);
         let (a, b, c) = (pick(1), pick(7), pick(5));
-        let expected = steps(Scalar, [&a, &b, &c]);
+        let expected = Scalar.run(Steps([&a, &b, &c]));
         for set in InstructionSet::available() {
-            let found = on!(set, lanes => lanes.vectorize(|| steps(lanes, [&a, &b, &c])));
+            let found = set.run(Steps([&a, &b, &c]));
             assert_bits(&found, &expected, &format!("{set} {a:?} {b:?} {c:?}"));
         }
     }
