@@ -4,7 +4,7 @@ use blip::config::TextConfig;
 use blip::manifest::{Dimension, Element};
 
 use super::attention::Heads;
-use super::{Attribute, Builder, Constant, Style, Value, fixed, symbol};
+use super::{Builder, Style, Value, fixed, symbol};
 
 /// What self-attention sees besides the tokens of this call.
 pub(super) enum SelfAttention {

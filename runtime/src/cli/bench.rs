@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use blip::config::Role;
 use blip::pixels::Rgb8;
 use clap::Args;
 use edgeblip::decoder::Writing;

@@ -227,7 +227,7 @@ impl EvalOp for Operator {
             inputs.iter().map(|input| input.shape().iter().map(|size| size.to_dim()).collect()).collect();
         let mut outputs = TVec::new();
         for (element, shape) in self.kinds(&shapes)? {
-            let shape: TVec<usize> = shape.iter().map(TDim::to_usize).collect::<TractResult<_>>()?;
+            let shape: TVec<usize> = shape.iter().map(TDim::to_usize).collect::<Result<_, _>>()?;
             outputs.push(Tensor::zero_dt(element, &shape)?);
         }
         self.compute(&inputs, &mut outputs)?;

@@ -1,9 +1,9 @@
 """Counts the instructions that an operation takes on a processor, and fails when one takes more than it may.
 
-    python tests/reference/instructions/count.py PROGRAM [--update]
+    python tests/reference/instructions/count.py PROGRAM... [--update]
 
-PROGRAM is the benchmark `quantized_linear` of the runtime, built for aarch64. It is run twice for each line of
-budgets.json, the second time with twice the runs: the difference has no start-up in it. Instructions are repeatable
+The programs are the benchmarks of the runtime, built for aarch64, with or without what cargo adds to their names. Each
+line of budgets.json names one, which is run twice, the second time with twice the runs: the difference has no start-up in it. Instructions are repeatable
 where times are not; they say nothing about memory or how well a pipeline is filled. Needs qemu-user and a C compiler.
 
 `--update` writes what was counted, which is then a change for a reviewer to see.
@@ -24,10 +24,13 @@ ALLOWANCE = 1.02
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("program", type=pathlib.Path)
+    parser.add_argument("programs", type=pathlib.Path, nargs="+")
     parser.add_argument("--update", action="store_true")
     arguments = parser.parse_args()
     budgets = json.loads(BUDGETS.read_text())
+    programs = {path.name.split("-")[0]: path for path in arguments.programs}
+    if missing := {budget["program"] for budget in budgets} - programs.keys():
+        sys.exit(f"name the programs {', '.join(sorted(missing))} too")
     failures = 0
     with tempfile.TemporaryDirectory() as folder:
         plugin = pathlib.Path(folder) / "count.so"
@@ -35,7 +38,7 @@ def main():
         subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-o", plugin, source], check=True)
         print(f"{'processor':<12}{'operation':<20}{'instructions':>14}{'budget':>14}{'':>8}")
         for budget in budgets:
-            counted = count(plugin, arguments.program, budget)
+            counted = count(plugin, programs[budget["program"]], budget)
             share = counted / budget["instructions"] if budget["instructions"] else float("inf")
             row = f"{budget['processor']:<12}{budget['operation']:<20}{counted:>14,}{budget['instructions']:>14,}"
             exceeded = share > ALLOWANCE and not arguments.update

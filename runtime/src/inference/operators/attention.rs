@@ -127,10 +127,9 @@ impl Heads {
             let texts = sizes.texts(qkv, sizes.columns).zip(sizes.texts_mut(y.as_slice_mut()?));
             for (text, (qkv, y)) in texts.enumerate() {
                 let fresh = KeysValues { keys: sizes.part(qkv, 1), values: sizes.part(qkv, 2) };
-                let rows = |elements: Elements<'_>| {
-                    HeadRows::cached(part(elements, text * kept, kept), past, past, sizes.head_width)
-                };
-                let before = KeysValues { keys: rows(keys), values: rows(values) };
+                let [keys, values] = [keys, values].map(|elements| part(elements, text * kept, kept));
+                let [keys, values] = [keys, values].map(|kept| HeadRows::cached(kept, past, past, sizes.head_width));
+                let before = KeysValues { keys, values };
                 let past = (past > 0).then_some(before);
                 let call = self.attention(&sizes, sizes.part(qkv, 0), fresh);
                 attention(&Attention { past, seen: Seen::Causal, ..call }, y);
