@@ -152,7 +152,8 @@ impl Graph {
             1 => Executor::SingleThread,
             _ => Executor::MultiThread(Arc::clone(&self.threads)),
         };
-        let run = || guard::guarded(|| if self.profile.is_on() { self.run_counted(values) } else { self.plan.run(values) });
+        let run =
+            || guard::guarded(|| if self.profile.is_on() { self.run_counted(values) } else { self.plan.run(values) });
         let outputs = self.threads.install(|| multithread_tract_scope(executor, run));
         let outputs = outputs.map_err(|error| self.stopped(&format!("{error:#}")))?;
         let outputs: Vec<Tensor> = outputs.into_iter().map(Tensor::from_value).collect();

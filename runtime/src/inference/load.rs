@@ -147,9 +147,9 @@ impl Engine {
                 Ok(Operator::Norm(Arc::new(Norm { weight, bias, epsilon })))
             }
             GELU => Ok(Operator::Gelu),
-            ATTENTION => Ok(Operator::Attention(heads(node)?)),
-            CACHED_ATTENTION => Ok(Operator::CachedAttention(heads(node)?, cache(node)?)),
-            CROSS_ATTENTION => Ok(Operator::CrossAttention(heads(node)?)),
+            ATTENTION => Ok(Operator::Attention(scaled_heads(node)?)),
+            CACHED_ATTENTION => Ok(Operator::CachedAttention(scaled_heads(node)?, cache(node)?)),
+            CROSS_ATTENTION => Ok(Operator::CrossAttention(scaled_heads(node)?)),
             KEYS_AND_VALUES => Ok(Operator::KeysAndValues(heads(node)?, cache(node)?)),
             other => bail!("the function {other} is not one of ours"),
         }
@@ -255,8 +255,11 @@ fn attribute<'a>(node: &'a NodeProto, name: &str) -> TractResult<&'a AttributePr
 fn heads(node: &NodeProto) -> TractResult<Heads> {
     let count = usize::try_from(attribute(node, "heads")?.i)?;
     ensure!(count > 0, "it has no heads");
-    let scale = node.attribute.iter().find(|attribute| attribute.name == "scale").map(|attribute| attribute.f);
-    Ok(Heads { count, scale })
+    Ok(Heads { count, scale: None })
+}
+
+fn scaled_heads(node: &NodeProto) -> TractResult<Heads> {
+    Ok(Heads { scale: Some(attribute(node, "scale")?.f), ..heads(node)? })
 }
 
 fn cache(node: &NodeProto) -> TractResult<Cache> {
