@@ -460,8 +460,8 @@ fn a_reader_that_goes_away_is_no_error() -> Result<()> {
 fn a_seed_gives_these_tokens_everywhere() -> Result<()> {
     let expected: [&[u32]; 3] = [
         &[55, 5, 31, 52, 23, 7, 36, 35, 45, 3],
-        &[55, 7, 31, 9, 6, 26, 35, 32, 14, 52, 45, 3],
-        &[55, 7, 43, 34, 7, 36, 7, 48, 43, 34, 7, 36, 11, 35, 23, 35, 44, 3],
+        &[55, 7, 31, 8, 6, 37, 35, 36, 15, 47, 36, 35, 11, 35, 44, 3],
+        &[55, 7, 43, 34, 7, 36, 7, 48, 43, 34, 7, 36, 12, 38, 15, 35, 44, 3],
     ];
     let flags =
         "caption examples/images/10.png --json --decode nucleus --top-p 0.95 --temperature 3 --captions 3 --seed 7";

@@ -6,5 +6,6 @@ mod pixels;
 mod transformers;
 mod formats;
 mod int8;
+mod operators;
 mod command_line;
 mod bad_input;

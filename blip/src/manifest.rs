@@ -32,6 +32,16 @@ pub const FUNCTION_DOMAIN: &str = "edgeblip";
 pub const QUANTIZED_LINEAR: &str = "QuantizedLinear";
 /// Function: `(ids [..], table i8 [V, H], scale [V]) -> rows [.., H]`.
 pub const QUANTIZED_EMBEDDING: &str = "QuantizedEmbedding";
+/// Function name: GELU in its exact form.
+pub const GELU: &str = "Gelu";
+/// Function name: attention over a whole text or picture.
+pub const ATTENTION: &str = "Attention";
+/// Function name: causal attention over cached keys and values and those of the call.
+pub const CACHED_ATTENTION: &str = "CachedAttention";
+/// Function name: attention over another part's keys and values.
+pub const CROSS_ATTENTION: &str = "CrossAttention";
+/// Function name: keys and values by head.
+pub const KEYS_AND_VALUES: &str = "KeysAndValues";
 /// Smallest largest magnitude of a row that is quantized: a row of zeros stays zeros.
 pub const SMALLEST_ROW: f32 = 1e-12;
 

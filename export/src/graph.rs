@@ -1,7 +1,7 @@
 //! BLIP's parts as graphs, before anybody decides how the weights are stored.
 //!
-//! A graph is a list of nodes over named values. Standard operators are ONNX's; [`Node::Linear`] and
-//! [`Node::Embedding`] leave open what they become: `quantize` turns them into int8 or f32 forms.
+//! A graph is a list of nodes over named values. Standard operators are ONNX's; calls are of our functions, which `onnx`
+//! spells out; [`Node::Linear`] and [`Node::Embedding`] leave open what they become: an int8 or an f32 form.
 
 mod attention;
 mod heads;
@@ -11,7 +11,7 @@ mod vision;
 pub use heads::{cross, decoder, image_embedding, matcher, question, text_embedding};
 pub use vision::vision;
 
-use blip::manifest::{Dimension, Element, Port, Precision};
+use blip::manifest::{Dimension, Element, GELU, Port, Precision};
 
 /// What is known of a model when its graphs are built.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +78,17 @@ pub enum Node {
         /// How.
         attributes: Vec<Attribute>,
     },
+    /// A call of one of our functions.
+    Call {
+        /// Its name.
+        function: &'static str,
+        /// What it reads.
+        inputs: Vec<Value>,
+        /// What it makes.
+        outputs: Vec<Value>,
+        /// How.
+        attributes: Vec<Attribute>,
+    },
     /// `y = x W^T + b`, `W` as `[outputs, inputs]`.
     Linear {
         /// `x`, `[.., inputs]`.
@@ -121,7 +132,7 @@ impl Graph {
     /// Number of trained tensors that the graph names.
     pub fn tensors(&self) -> usize {
         let of = |node: &Node| match node {
-            Node::Standard { .. } => 0,
+            Node::Standard { .. } | Node::Call { .. } => 0,
             Node::Linear { .. } => 2,
             Node::Embedding { .. } => 1,
         };
@@ -172,22 +183,24 @@ impl Builder {
         name.to_owned()
     }
 
-    /// Declares an output and gives it `value`, cast where the graph's edge is not f32.
+    /// Declares an output and gives it `value`, which is of that element type and shape.
     pub(crate) fn output(&mut self, name: &str, value: &Value, element: Element, shape: Vec<Dimension>) {
-        let (operator, attributes) = match element {
-            Element::F16 => ("Cast", vec![Attribute::Int("to", 10)]),
-            Element::F32 | Element::I64 => ("Identity", Vec::new()),
-        };
-        self.push(operator, vec![value.clone()], vec![name.to_owned()], attributes);
+        self.push("Identity", vec![value.clone()], vec![name.to_owned()], Vec::new());
         self.graph.outputs.push(Port { name: name.to_owned(), element, shape });
     }
 
-    /// The input as f32.
-    pub(crate) fn as_f32(&mut self, value: &Value, element: Element) -> Value {
-        match element {
-            Element::F16 => self.node("Cast", &[value], vec![Attribute::Int("to", 1)]),
-            Element::F32 | Element::I64 => value.clone(),
-        }
+    /// A call of our function `function`, which makes `count` values.
+    pub(crate) fn call<const COUNT: usize>(
+        &mut self,
+        function: &'static str,
+        inputs: &[&Value],
+        attributes: Vec<Attribute>,
+    ) -> [Value; COUNT] {
+        let stem = self.fresh(function);
+        let outputs = std::array::from_fn(|number| format!("{stem}_{number}"));
+        let inputs = inputs.iter().map(|&input| input.clone()).collect();
+        self.graph.nodes.push(Node::Call { function, inputs, outputs: outputs.to_vec(), attributes });
+        outputs
     }
 
     /// A standard operator with one output.
@@ -196,15 +209,6 @@ impl Builder {
         let inputs = inputs.iter().map(|&input| input.clone()).collect();
         self.push(operator, inputs, vec![output.clone()], attributes);
         output
-    }
-
-    /// Cuts `value` along its last axis into `count` equal parts.
-    pub(crate) fn split(&mut self, value: &Value, count: usize, width: usize) -> Vec<Value> {
-        let sizes = self.integers(&vec![width as i64; count]);
-        let stem = self.fresh("Split");
-        let outputs: Vec<Value> = (0..count).map(|part| format!("{stem}_{part}")).collect();
-        self.push("Split", vec![value.clone(), sizes], outputs.clone(), vec![Attribute::Int("axis", -1)]);
-        outputs
     }
 
     /// Rows `from..to` of `axis`; the bounds are values of shape `[1]`.
@@ -307,14 +311,8 @@ impl Builder {
 
     /// GELU in its exact form, `x (1 + erf(x / sqrt 2)) / 2`.
     pub(crate) fn gelu(&mut self, input: &Value) -> Value {
-        let root = self.constant(Constant::F32(std::f32::consts::SQRT_2));
-        let one = self.constant(Constant::F32(1.0));
-        let half = self.constant(Constant::F32(0.5));
-        let scaled = self.node("Div", &[input, &root], Vec::new());
-        let erf = self.node("Erf", &[&scaled], Vec::new());
-        let gate = self.node("Add", &[&erf, &one], Vec::new());
-        let gated = self.node("Mul", &[input, &gate], Vec::new());
-        self.node("Mul", &[&gated, &half], Vec::new())
+        let [output] = self.call(GELU, &[input], Vec::new());
+        output
     }
 
     pub(crate) fn add(&mut self, left: &Value, right: &Value) -> Value {

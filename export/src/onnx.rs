@@ -98,7 +98,7 @@ impl<'a> Writer<'a> {
         for node in &graph.nodes {
             self.node(&mut file, node, source)?;
         }
-        Ok(file.model(graph, self.precision).encode_to_vec())
+        Ok(file.model(graph).encode_to_vec())
     }
 
     /// Ends the weight file; returns its facts and what was quantized, worst first.
@@ -116,6 +116,10 @@ impl<'a> Writer<'a> {
             Node::Standard { operator, inputs, outputs, attributes } => {
                 let attribute = attributes.iter().map(attribute).collect();
                 file.push(operator, "", inputs.clone(), outputs.clone(), attribute);
+            }
+            Node::Call { function, inputs, outputs, attributes } => {
+                let attribute = attributes.iter().map(attribute).collect();
+                file.push(function, FUNCTION_DOMAIN, inputs.clone(), outputs.clone(), attribute);
             }
             Node::Linear { input, output, weight, bias } => {
                 let stored = self.store(source, bias, Form::Float)?;
@@ -282,13 +286,15 @@ impl GraphFile {
         self.tensors([name.to_owned()], vec![Stored { data_type, dims, place: Place::Inline(bytes) }]);
     }
 
-    fn model(self, graph: &Graph, precision: Precision) -> format::Model {
+    fn model(self, graph: &Graph) -> format::Model {
         let opset = |domain: &str, version| format::OperatorSet { domain: domain.to_owned(), version };
         let mut opset_import = vec![opset("", format::OPSET)];
-        let mut functions = Vec::new();
-        if precision == Precision::Int8 {
+        let called: HashSet<&str> =
+            self.nodes.iter().filter(|node| node.domain == FUNCTION_DOMAIN).map(|node| node.op_type.as_str()).collect();
+        let functions: Vec<_> =
+            functions::all().into_iter().filter(|function| called.contains(function.name.as_str())).collect();
+        if !functions.is_empty() {
             opset_import.push(opset(FUNCTION_DOMAIN, 1));
-            functions = functions::all();
         }
         format::Model {
             ir_version: format::IR_VERSION,

@@ -13,6 +13,7 @@ use edgeblip::model::Model;
 use terminal::{explained, json};
 
 mod ask;
+mod bench;
 mod caption;
 mod embed;
 mod pictures;
@@ -40,6 +41,8 @@ enum Command {
     Embed(embed::Embed),
     /// Find the pictures of a folder that match a text: ITC finds, ITM ranks
     Search(search::Search),
+    /// Say how fast this machine captions, in one line
+    Bench(bench::Bench),
 }
 
 /// What every command takes.
@@ -77,6 +80,7 @@ pub fn run() -> ExitCode {
         Command::Ask(command) => command.run(),
         Command::Embed(command) => command.run(),
         Command::Search(command) => command.run(),
+        Command::Bench(command) => command.run(),
     };
     match done {
         Ok(code) => code,

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use blip::manifest::{Element, Port};
 use tract_linalg::multithread::{Executor, multithread_tract_scope};
@@ -13,10 +14,13 @@ use tract_onnx::prelude::*;
 use crate::bundle::{Bundle, BundleError, Location};
 
 mod guard;
-mod load;
+mod profile;
 mod operators;
+mod fusion;
+mod load;
 mod tensor;
 
+pub use profile::{OperatorTime, Profile};
 pub use tensor::Tensor;
 
 /// A graph that cannot be loaded or run.
@@ -68,6 +72,7 @@ pub struct Engine {
     bundle: Arc<Bundle>,
     threads: Arc<rayon::ThreadPool>,
     packed: Mutex<HashMap<Location, Arc<crate::kernels::quantized_linear::PackedWeights>>>,
+    profile: Arc<Profile>,
 }
 
 impl Engine {
@@ -82,12 +87,17 @@ impl Engine {
             .thread_name(|index| format!("edgeblip-{index}"))
             .build()
             .map_err(|error| InferenceError::Threads { threads, what: error.to_string() })?;
-        Ok(Engine { bundle, threads: Arc::new(pool), packed: Mutex::default() })
+        Ok(Engine { bundle, threads: Arc::new(pool), packed: Mutex::default(), profile: Arc::default() })
     }
 
     /// The bundle.
     pub fn bundle(&self) -> &Arc<Bundle> {
         &self.bundle
+    }
+
+    /// What the operators of its graphs take.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
     }
 
     /// Loads a graph; `sizes` fixes named dimensions that are known beforehand, such as `("batch", 1)`.
@@ -101,9 +111,9 @@ impl Engine {
         })?;
         let plan = guard::guarded(|| self.plan(name, sizes))
             .map_err(|error| InferenceError::Graph { graph: name.to_owned(), what: format!("{error:#}") })?;
-        let threads = Arc::clone(&self.threads);
+        let (threads, profile) = (Arc::clone(&self.threads), Arc::clone(&self.profile));
         let (inputs, outputs) = (facts.inputs.clone(), facts.outputs.clone());
-        Ok(Graph { name: name.to_owned(), plan, inputs, outputs, threads })
+        Ok(Graph { name: name.to_owned(), plan, inputs, outputs, threads, profile })
     }
 }
 
@@ -114,6 +124,7 @@ pub struct Graph {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     threads: Arc<rayon::ThreadPool>,
+    profile: Arc<Profile>,
 }
 
 impl Graph {
@@ -141,7 +152,8 @@ impl Graph {
             1 => Executor::SingleThread,
             _ => Executor::MultiThread(Arc::clone(&self.threads)),
         };
-        let run = || guard::guarded(|| self.plan.run(values));
+        let run =
+            || guard::guarded(|| if self.profile.is_on() { self.run_counted(values) } else { self.plan.run(values) });
         let outputs = self.threads.install(|| multithread_tract_scope(executor, run));
         let outputs = outputs.map_err(|error| self.stopped(&format!("{error:#}")))?;
         let outputs: Vec<Tensor> = outputs.into_iter().map(Tensor::from_value).collect();
@@ -156,6 +168,16 @@ impl Graph {
             }
         }
         Ok(outputs)
+    }
+
+    fn run_counted(&self, values: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        self.plan.spawn()?.run_plan_with_eval(values, |context, state, node, inputs| {
+            let start = Instant::now();
+            let outputs = tract_onnx::tract_core::plan::eval(context, state, node, inputs);
+            let kernel = node.op_as::<operators::Operator>().map_or("tract".to_owned(), operators::Operator::kernel);
+            self.profile.add([self.name.clone(), node.op().name().into_owned(), kernel], start.elapsed());
+            outputs
+        })
     }
 
     /// Element type of the input `name`.

@@ -10,7 +10,7 @@ use blip::pixels::Rgb8;
 use crate::answerer::Answerer;
 use crate::bundle::Bundle;
 use crate::captioner::Captioner;
-use crate::inference::{Engine, InferenceError};
+use crate::inference::{Engine, InferenceError, Profile};
 use crate::matcher::Matcher;
 use crate::vision::{ImageEncoder, View};
 
@@ -86,6 +86,11 @@ impl Model {
     /// The bundle.
     pub fn bundle(&self) -> &Bundle {
         self.engine.bundle()
+    }
+
+    /// What the operators of the loaded graphs take.
+    pub fn profile(&self) -> &Profile {
+        self.engine.profile()
     }
 
     /// Looks at a picture with every loaded encoder.

@@ -7,7 +7,7 @@ use blip::config::Role;
 use blip::manifest::{EncoderToken, MANIFEST, Precision};
 use edgeblip::decoder::Writing;
 use edgeblip::golden::test_card;
-use edgeblip_export::onnx::format::{Graph, Model, Node, Tensor, dimension::Size};
+use edgeblip_export::onnx::format::{Attribute, Graph, Model, Node, Tensor, dimension::Size};
 use prost::Message;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -167,7 +167,7 @@ fn calls_of_our_functions_with_wrong_weights_are_refused() -> Result<()> {
         graph.initializer.iter_mut().find(|tensor| tensor.data_type == 3).expect("int8 graphs have int8 tensors")
     }
     fn calls(graph: &mut Graph) -> impl Iterator<Item = &mut Node> {
-        graph.node.iter_mut().filter(|node| node.domain == "edgeblip")
+        graph.node.iter_mut().filter(|node| node.op_type.starts_with("Quantized"))
     }
     for (checkpoint, name) in [("captioner", "vision.onnx"), ("captioner", "decoder.onnx"), ("matcher", "text.onnx")] {
         let hostile = Hostile::new(&format!("tests/goldens/tiny-b/{checkpoint}"), name)?;
@@ -196,6 +196,45 @@ fn calls_of_our_functions_with_wrong_weights_are_refused() -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+#[test]
+fn attentions_of_impossible_sizes_are_refused() -> Result<()> {
+    fn change(graph: &mut Graph, name: &str, new: impl Fn(&mut Attribute)) {
+        let calls = graph.node.iter_mut().filter(|node| node.domain == "edgeblip");
+        calls.flat_map(|node| &mut node.attribute).filter(|attribute| attribute.name == name).for_each(new);
+    }
+    let hostile = Hostile::new("tests/goldens/tiny-b/captioner", "decoder.onnx")?;
+    for heads in [0, -1, 3, 64] {
+        let named = format!("{heads} heads");
+        hostile.is_refused(&named, "", &|graph| change(graph, "heads", |heads_of| heads_of.i = Some(heads)))?;
+    }
+    for scale in [0.0, 0.3, f32::NAN, f32::INFINITY] {
+        let named = format!("a scale of {scale}");
+        hostile.is_refused(&named, "scaled", &|graph| change(graph, "scale", |scale_of| scale_of.f = Some(scale)))?;
+    }
+    for element in [0, 7, 11, 64] {
+        let named = format!("a cache of {element}");
+        hostile.is_refused(&named, "", &|graph| change(graph, "cache", |cache| cache.i = Some(element)))?;
+    }
+    for name in ["heads", "cache", "scale"] {
+        hostile.is_refused(&format!("no {name}"), "it has no", &|graph| {
+            graph.node.iter_mut().for_each(|node| node.attribute.retain(|attribute| attribute.name != name));
+        })?;
+    }
+    hostile.is_refused("an attention with one input", "", &|graph| {
+        graph
+            .node
+            .iter_mut()
+            .filter(|node| node.op_type.ends_with("Attention"))
+            .for_each(|node| node.input.truncate(1));
+    })?;
+    hostile.is_refused("layer norms over another axis", "last axis", &|graph| {
+        let norms = graph.node.iter_mut().filter(|node| node.op_type == "LayerNormalization");
+        norms.flat_map(|node| &mut node.attribute).filter(|attribute| attribute.name == "axis").for_each(|axis| {
+            axis.i = Some(1);
+        });
+    })
 }
 
 #[test]

@@ -16,11 +16,10 @@ pub fn cross(config: &TextConfig, part: &str, style: Style) -> Graph {
     for layer in 0..config.layers {
         let names = ["key", "value"].map(|kind| format!("layers.{layer}.cross.{kind}"));
         let both = b.stacked_linear(&states, &names, [config.width, config.cross_width]);
-        let parts = b.split(&both, 2, config.width);
+        let parts = b.keys_and_values(&both, heads, style.cache());
         for (kind, value) in ["key", "value"].into_iter().zip(&parts) {
-            let value = b.split_heads(value, heads);
             let shape = vec![fixed(1), fixed(heads.count), symbol("memory"), fixed(heads.width)];
-            b.output(&format!("cross_{kind}_{layer}"), &value, style.cache(), shape);
+            b.output(&format!("cross_{kind}_{layer}"), value, style.cache(), shape);
         }
     }
     b.finish()
@@ -41,8 +40,7 @@ pub fn decoder(config: &TextConfig, style: Style) -> Graph {
     let (past, length) = (b.size(&"past_key_0".to_owned(), 2), b.size(&ids, 1));
     let total = b.add(&past, &length);
     let state = b.embed_tokens(&ids, [&past, &total], config);
-    let mask = b.causal_mask([&past, &total], config);
-    let attention = SelfAttention::Cached { past: past_inputs, mask };
+    let attention = SelfAttention::Cached { past: past_inputs, cache: style.cache() };
     let (state, fresh) = b.text_layers(&state, &attention, Some(&memory), config);
     let logits = language_head(&mut b, &state, config);
     b.output("logits", &logits, Element::F32, vec![symbol("batch"), fixed(config.vocabulary_size)]);

@@ -4,17 +4,14 @@ use blip::config::TextConfig;
 use blip::manifest::{Dimension, Element};
 
 use super::attention::Heads;
-use super::{Attribute, Builder, Constant, Style, Value, fixed, symbol};
-
-/// Added to the score of a key that may not be seen: its softmax weight is exactly zero in f32.
-const UNSEEN: f32 = -1e9;
+use super::{Builder, Style, Value, fixed, symbol};
 
 /// What self-attention sees besides the tokens of this call.
 pub(super) enum SelfAttention {
     /// All tokens of the text.
     Whole,
     /// The tokens before, kept as keys and values.
-    Cached { past: Vec<[Value; 2]>, mask: Value },
+    Cached { past: Vec<[Value; 2]>, cache: Element },
 }
 
 /// Keys and values of the cross-attention, `[1, heads, memory, head width]`, by layer.
@@ -37,21 +34,7 @@ impl Builder {
         self.norm(&sum, "embeddings.norm", config.width, config.norm_eps)
     }
 
-    /// A mask for tokens at positions `from..to` that see themselves and what stands before: `[length, to]`.
-    pub(super) fn causal_mask(&mut self, [from, to]: [&Value; 2], config: &TextConfig) -> Value {
-        let zero = self.integers(&[0]);
-        let table = self.constant(Constant::I64(vec![config.positions], (0..config.positions as i64).collect()));
-        let keys = self.slice(&table, &zero, to, 0);
-        let queries = self.slice(&table, from, to, 0);
-        let one = self.integers(&[1]);
-        let queries = self.node("Unsqueeze", &[&queries, &one], Vec::new());
-        let later = self.node("Greater", &[&keys, &queries], Vec::new());
-        let later = self.node("Cast", &[&later], vec![Attribute::Int("to", 1)]);
-        let unseen = self.constant(Constant::F32(UNSEEN));
-        self.node("Mul", &[&later, &unseen], Vec::new())
-    }
-
-    /// Declares the inputs `NAME_key_N` and `NAME_value_N` of every layer and returns them as f32.
+    /// Declares the inputs `NAME_key_N` and `NAME_value_N` of every layer.
     pub(super) fn layer_inputs(
         &mut self,
         name: &str,
@@ -63,10 +46,7 @@ impl Builder {
         let shape = vec![batch, fixed(heads.count), length, fixed(heads.width)];
         (0..config.layers)
             .map(|layer| {
-                ["key", "value"].map(|kind| {
-                    let input = self.input(&format!("{name}_{kind}_{layer}"), style.cache(), shape.clone());
-                    self.as_f32(&input, style.cache())
-                })
+                ["key", "value"].map(|kind| self.input(&format!("{name}_{kind}_{layer}"), style.cache(), shape.clone()))
             })
             .collect()
     }
@@ -76,7 +56,8 @@ impl Builder {
         Cross(self.layer_inputs("cross", [fixed(1), symbol("memory")], config, style))
     }
 
-    /// Runs every layer; returns the last state and, for each layer, the keys and values of this call's tokens.
+    /// Runs every layer; returns the last state and, where there is a cache, each layer's keys and values of this call's
+    /// tokens.
     ///
     /// Source: BLIP `models/med.py`, `BertLayer.forward`.
     pub(super) fn text_layers(
@@ -90,7 +71,7 @@ impl Builder {
         let mut fresh = Vec::with_capacity(config.layers);
         for layer in 0..config.layers {
             let (seen, keys_values) = self.self_attention(&state, attention, layer, config);
-            fresh.push(keys_values);
+            fresh.extend(keys_values);
             state = match cross {
                 Some(cross) => self.cross_attention(&seen, &cross.0[layer], layer, config),
                 None => seen,
@@ -106,29 +87,24 @@ impl Builder {
         attention: &SelfAttention,
         layer: usize,
         config: &TextConfig,
-    ) -> (Value, [Value; 2]) {
+    ) -> (Value, Option<[Value; 2]>) {
         let heads = Heads::of(config.width, config.heads);
         let names = ["query", "key", "value"].map(|kind| format!("layers.{layer}.self.{kind}"));
         let qkv = self.stacked_linear(state, &names, [config.width, config.width]);
-        let parts: Vec<Value> = self.split(&qkv, 3, config.width).iter().map(|p| self.split_heads(p, heads)).collect();
-        let mixed = match attention {
-            SelfAttention::Whole => self.attention([&parts[0], &parts[1], &parts[2]], None, heads),
-            SelfAttention::Cached { past, mask } => {
-                let axis = || vec![Attribute::Int("axis", 2)];
-                let key = self.node("Concat", &[&past[layer][0], &parts[1]], axis());
-                let value = self.node("Concat", &[&past[layer][1], &parts[2]], axis());
-                self.attention([&parts[0], &key, &value], Some(mask), heads)
+        let (mixed, fresh) = match attention {
+            SelfAttention::Whole => (self.attention(&qkv, heads), None),
+            SelfAttention::Cached { past, cache } => {
+                let (mixed, fresh) = self.cached_attention(&qkv, &past[layer], heads, *cache);
+                (mixed, Some(fresh))
             }
         };
-        let state = self.attention_output(&mixed, state, &format!("layers.{layer}.self"), config);
-        (state, [parts[1].clone(), parts[2].clone()])
+        (self.attention_output(&mixed, state, &format!("layers.{layer}.self"), config), fresh)
     }
 
     fn cross_attention(&mut self, state: &Value, memory: &[Value; 2], layer: usize, config: &TextConfig) -> Value {
         let heads = Heads::of(config.width, config.heads);
         let query = self.linear(state, &format!("layers.{layer}.cross.query"), [config.width, config.width]);
-        let query = self.split_heads(&query, heads);
-        let mixed = self.attention([&query, &memory[0], &memory[1]], None, heads);
+        let mixed = self.cross_mix(&query, memory, heads);
         self.attention_output(&mixed, state, &format!("layers.{layer}.cross"), config)
     }
 

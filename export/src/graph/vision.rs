@@ -46,8 +46,7 @@ fn encoder_layer(b: &mut Builder, state: &Value, layer: usize, config: &VisionCo
     let (width, heads) = (config.width, Heads::of(config.width, config.heads));
     let normed = b.norm(state, &format!("layers.{layer}.norm1"), width, config.norm_eps);
     let qkv = b.linear(&normed, &format!("layers.{layer}.qkv"), [3 * width, width]);
-    let parts: Vec<Value> = b.split(&qkv, 3, width).iter().map(|part| b.split_heads(part, heads)).collect();
-    let mixed = b.attention([&parts[0], &parts[1], &parts[2]], None, heads);
+    let mixed = b.attention(&qkv, heads);
     let projected = b.linear(&mixed, &format!("layers.{layer}.projection"), [width, width]);
     let state = b.add(state, &projected);
     let normed = b.norm(&state, &format!("layers.{layer}.norm2"), width, config.norm_eps);

@@ -80,6 +80,9 @@ pub struct Function {
     /// Names of the outputs.
     #[prost(string, repeated, tag = "5")]
     pub output: Vec<String>,
+    /// Names of the attributes that a call must give.
+    #[prost(string, repeated, tag = "6")]
+    pub attribute: Vec<String>,
     /// The body.
     #[prost(message, repeated, tag = "7")]
     pub node: Vec<Node>,
@@ -158,6 +161,9 @@ pub struct Attribute {
     /// One of [`attribute_type`].
     #[prost(int32, tag = "20")]
     pub r#type: i32,
+    /// Inside a function: the attribute of the call that gives the value.
+    #[prost(string, optional, tag = "21")]
+    pub ref_attr_name: Option<String>,
 }
 
 /// A constant tensor, here or in another file.

@@ -1,15 +1,18 @@
 //! Our functions, spelled out in standard operators: these bodies are the specification of the runtime's operators.
 
-use blip::manifest::{FUNCTION_DOMAIN, QUANTIZED_EMBEDDING, QUANTIZED_LINEAR, SMALLEST_ROW};
+mod attention;
+
+use blip::manifest::{FUNCTION_DOMAIN, GELU, QUANTIZED_EMBEDDING, QUANTIZED_LINEAR, SMALLEST_ROW};
 
 use super::attribute;
 use super::format::{Attribute, Function, Node, OPSET, OperatorSet, Tensor, attribute_type, data_type};
 use crate::graph::Attribute as GraphAttribute;
 use crate::quantize::LARGEST;
 
-/// Every function that an int8 graph may call.
+/// Every function that a graph may call.
 pub(super) fn all() -> Vec<Function> {
-    vec![quantized_linear(), quantized_embedding()]
+    let attentions = [attention::attention(), attention::cached(), attention::cross(), attention::keys_and_values()];
+    [quantized_linear(), quantized_embedding(), gelu()].into_iter().chain(attentions).collect()
 }
 
 /// Activations are quantized by row, at run time: `scale = max(|x|) / 127`, `q = round(x / scale)`.
@@ -32,7 +35,7 @@ fn quantized_linear() -> Function {
         step("Add", &["product", "bias"], "y", &[]),
     ];
     let doc = "y = x W^T + bias with W int8 by output channel and x quantized to int8 by row";
-    function(QUANTIZED_LINEAR, &["x", "weight", "scale", "bias"], "y", node, doc)
+    function(QUANTIZED_LINEAR, [&["x", "weight", "scale", "bias"], &["y"], &[]], node, doc)
 }
 
 fn quantized_embedding() -> Function {
@@ -44,14 +47,33 @@ fn quantized_embedding() -> Function {
         step("Unsqueeze", &["row_scale", "last"], "column", &[]),
         step("Mul", &["rows_as_floats", "column"], "y", &[]),
     ];
-    function(QUANTIZED_EMBEDDING, &["ids", "table", "scale"], "y", node, "rows of an int8 table with a scale each")
+    let doc = "rows of an int8 table with a scale each";
+    function(QUANTIZED_EMBEDDING, [&["ids", "table", "scale"], &["y"], &[]], node, doc)
 }
 
-fn function(name: &str, input: &[&str], output: &str, node: Vec<Node>, doc: &str) -> Function {
+/// Source: PyTorch `nn.GELU`, which BLIP `models/vit.py` and `models/med.py` use.
+fn gelu() -> Function {
+    let node = vec![
+        constant("root", std::f32::consts::SQRT_2),
+        constant("one", 1.0),
+        constant("half", 0.5),
+        step("Div", &["x", "root"], "scaled", &[]),
+        step("Erf", &["scaled"], "erf", &[]),
+        step("Add", &["erf", "one"], "gate", &[]),
+        step("Mul", &["x", "gate"], "gated", &[]),
+        step("Mul", &["gated", "half"], "y", &[]),
+    ];
+    function(GELU, [&["x"], &["y"], &[]], node, "y = x (1 + erf(x / sqrt 2)) / 2")
+}
+
+/// A function with its inputs, outputs and attributes.
+fn function(name: &str, [input, output, attribute]: [&[&str]; 3], node: Vec<Node>, doc: &str) -> Function {
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
     Function {
         name: name.to_owned(),
-        input: input.iter().map(|&name| name.to_owned()).collect(),
-        output: vec![output.to_owned()],
+        input: names(input),
+        output: names(output),
+        attribute: names(attribute),
         node,
         doc_string: doc.to_owned(),
         opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
@@ -60,10 +82,15 @@ fn function(name: &str, input: &[&str], output: &str, node: Vec<Node>, doc: &str
 }
 
 fn step(operator: &str, input: &[&str], output: &str, attributes: &[Attribute]) -> Node {
+    steps(operator, input, &[output], attributes)
+}
+
+/// A node with several outputs.
+fn steps(operator: &str, input: &[&str], output: &[&str], attributes: &[Attribute]) -> Node {
     Node {
         input: input.iter().map(|&name| name.to_owned()).collect(),
-        output: vec![output.to_owned()],
-        name: output.to_owned(),
+        output: output.iter().map(|&name| name.to_owned()).collect(),
+        name: output[0].to_owned(),
         op_type: operator.to_owned(),
         attribute: attributes.to_vec(),
         domain: String::new(),
@@ -83,10 +110,25 @@ fn tensor(dims: &[i64], data_type: i32, bytes: Vec<u8>) -> Attribute {
     Attribute { name: "value".to_owned(), t: Some(value), r#type: attribute_type::TENSOR, ..Default::default() }
 }
 
+/// Integers as a constant list.
+fn integers(name: &str, values: &[i64]) -> Node {
+    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    step("Constant", &[], name, &[tensor(&[values.len() as i64], data_type::INT64, bytes)])
+}
+
+/// The attribute `name` of a node has the value of the call's attribute `given`.
+fn given(name: &str, given: &str, r#type: i32) -> Attribute {
+    Attribute { name: name.to_owned(), ref_attr_name: Some(given.to_owned()), r#type, ..Default::default() }
+}
+
 fn int(name: &'static str, value: i64) -> Attribute {
     attribute(&GraphAttribute::Int(name, value))
 }
 
 fn ints(name: &'static str, value: i64) -> Attribute {
-    attribute(&GraphAttribute::Ints(name, vec![value]))
+    ints_of(name, &[value])
+}
+
+fn ints_of(name: &'static str, values: &[i64]) -> Attribute {
+    attribute(&GraphAttribute::Ints(name, values.to_vec()))
 }

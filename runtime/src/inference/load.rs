@@ -1,15 +1,20 @@
-//! From a graph's file to a plan: large tensors stay in the weight file, calls of our functions become our operators.
+//! From a graph's file to a plan: large tensors stay in the weight file, calls of our functions and layer norms become
+//! our operators, and what follows a linear layer joins it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use blip::manifest::{FUNCTION_DOMAIN, QUANTIZED_EMBEDDING, QUANTIZED_LINEAR, WEIGHTS};
+use blip::manifest::{
+    ATTENTION, CACHED_ATTENTION, CROSS_ATTENTION, FUNCTION_DOMAIN, GELU, KEYS_AND_VALUES, QUANTIZED_EMBEDDING,
+    QUANTIZED_LINEAR, WEIGHTS,
+};
 use tract_onnx::data_resolver::ModelDataResolver;
-use tract_onnx::pb::{ModelProto, NodeProto, TensorProto, tensor_proto::DataType};
+use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType};
 use tract_onnx::tract_hir::internal::*;
 
 use super::Engine;
-use super::operators::{Call, Embedding, Linear, Operator};
+use super::fusion::fuse;
+use super::operators::{After, Cache, Call, Embedding, Heads, Linear, Norm, Operator};
 use crate::bundle::Location;
 use crate::kernels::quantized_linear::PackedWeights;
 
@@ -19,12 +24,10 @@ const OPERATORS: &[&str] = &[
     "Cast",
     "Concat",
     "Div",
-    "Erf",
     "Expand",
     "Gather",
-    "Greater",
     "Identity",
-    "LayerNormalization",
+    LAYER_NORM,
     "MatMul",
     "Max",
     "Mul",
@@ -32,11 +35,13 @@ const OPERATORS: &[&str] = &[
     "Reshape",
     "Shape",
     "Slice",
-    "Softmax",
-    "Split",
     "Transpose",
-    "Unsqueeze",
 ];
+/// Our functions.
+const FUNCTIONS: &[&str] =
+    &[ATTENTION, CACHED_ATTENTION, CROSS_ATTENTION, GELU, KEYS_AND_VALUES, QUANTIZED_EMBEDDING, QUANTIZED_LINEAR];
+/// A standard operator that we have a kernel for.
+const LAYER_NORM: &str = "LayerNormalization";
 /// Largest magnitude of an integer attribute: they are axes, element types and switches.
 const MAX_ATTRIBUTE: u64 = 64;
 
@@ -60,8 +65,9 @@ impl Engine {
     pub(super) fn plan(&self, name: &str, sizes: &[(&str, usize)]) -> TractResult<Arc<TypedRunnableModel>> {
         let mut onnx = tract_onnx::onnx();
         onnx.provider = Arc::new(NoFiles);
-        onnx.op_register.insert(QUANTIZED_LINEAR, |_, _| Ok((expand(Call::default()), vec![])));
-        onnx.op_register.insert(QUANTIZED_EMBEDDING, |_, _| Ok((expand(Call::default()), vec![])));
+        for operator in FUNCTIONS.iter().chain([&LAYER_NORM]) {
+            onnx.op_register.insert(operator, |_, _| Ok((expand(Call::default()), vec![])));
+        }
         let mut proto = onnx.proto_model_for_read(&mut self.bundle().file(name)?)?;
         check_nodes(&proto)?;
         let operators = self.take_operators(&mut proto)?;
@@ -88,10 +94,12 @@ impl Engine {
             let name = tensor.name.clone();
             ensure!(tensors.insert(name.clone(), tensor).is_none(), "tensor {name} stands there twice");
         }
+        let after = fuse(graph, |name| tensors.contains_key(name));
         let mut operators = HashMap::new();
-        for node in graph.node.iter_mut().filter(|node| node.domain == FUNCTION_DOMAIN) {
-            let operator = self.operator(node, &tensors).with_context(|| format!("node {}", node.name))?;
-            node.input.truncate(1);
+        for node in graph.node.iter_mut().filter(|node| node.domain == FUNCTION_DOMAIN || node.op_type == LAYER_NORM) {
+            let after = after.get(&node.name).copied().unwrap_or(After::Nothing);
+            let operator = self.operator(node, &tensors, after).with_context(|| format!("node {}", node.name))?;
+            node.input.retain(|input| !tensors.contains_key(input));
             ensure!(operators.insert(node.name.clone(), operator).is_none(), "node {} stands there twice", node.name);
         }
         let mut used = HashSet::new();
@@ -106,7 +114,12 @@ impl Engine {
         Ok(operators)
     }
 
-    fn operator(&self, node: &NodeProto, tensors: &HashMap<String, TensorProto>) -> TractResult<Operator> {
+    fn operator(
+        &self,
+        node: &NodeProto,
+        tensors: &HashMap<String, TensorProto>,
+        after: After,
+    ) -> TractResult<Operator> {
         let tensor = |index: usize| {
             let name = node.input.get(index).with_context(|| format!("input {index} is missing"))?;
             tensors.get(name).with_context(|| format!("{name} is not a stored tensor"))
@@ -117,7 +130,7 @@ impl Engine {
                 let scales = self.floats(tensor(2)?, outputs)?;
                 let bias = self.floats(tensor(3)?, outputs)?;
                 let weights = self.pack(location, &scales, [outputs, inputs])?;
-                Ok(Operator::Linear(Arc::new(Linear { weights, bias })))
+                Ok(Operator::Linear(Arc::new(Linear { weights, bias, after })))
             }
             QUANTIZED_EMBEDDING => {
                 let (location, [rows, width]) = self.matrix(tensor(1)?)?;
@@ -125,6 +138,19 @@ impl Engine {
                 let weights = self.bundle().weights().clone();
                 Ok(Operator::Embedding(Arc::new(Embedding { weights, location, scales, width })))
             }
+            LAYER_NORM => {
+                let weight = self.floats(tensor(1)?, width(tensor(1)?)?)?;
+                let bias = self.floats(tensor(2)?, weight.len())?;
+                ensure!(attribute(node, "axis")?.i == -1, "it is not over the last axis");
+                let epsilon = attribute(node, "epsilon")?.f;
+                ensure!(epsilon.is_finite() && epsilon > 0.0, "epsilon is {epsilon}");
+                Ok(Operator::Norm(Arc::new(Norm { weight, bias, epsilon })))
+            }
+            GELU => Ok(Operator::Gelu),
+            ATTENTION => Ok(Operator::Attention(scaled_heads(node)?)),
+            CACHED_ATTENTION => Ok(Operator::CachedAttention(scaled_heads(node)?, cache(node)?)),
+            CROSS_ATTENTION => Ok(Operator::CrossAttention(scaled_heads(node)?)),
+            KEYS_AND_VALUES => Ok(Operator::KeysAndValues(heads(node)?, cache(node)?)),
             other => bail!("the function {other} is not one of ours"),
         }
     }
@@ -206,7 +232,7 @@ fn check_nodes(proto: &ModelProto) -> TractResult<()> {
     let mut values: HashSet<&str> = graph.input.iter().map(|input| input.name.as_str()).collect();
     for node in &graph.node {
         let (name, operator) = (&node.name, node.op_type.as_str());
-        let known = if node.domain.is_empty() { OPERATORS } else { &[QUANTIZED_LINEAR, QUANTIZED_EMBEDDING] };
+        let known = if node.domain.is_empty() { OPERATORS } else { FUNCTIONS };
         ensure!(known.contains(&operator), "node {name}: {operator} is not an operator of our graphs");
         let small = |value: &i64| value.unsigned_abs() <= MAX_ATTRIBUTE;
         let fits = node.attribute.iter().all(|attribute| small(&attribute.i) && attribute.ints.iter().all(small));
@@ -220,6 +246,35 @@ fn check_nodes(proto: &ModelProto) -> TractResult<()> {
     let nowhere = graph.output.iter().find(|output| !values.contains(output.name.as_str()));
     ensure!(nowhere.is_none(), "nothing computes the output {}", nowhere.map_or("", |output| output.name.as_str()));
     Ok(())
+}
+
+fn attribute<'a>(node: &'a NodeProto, name: &str) -> TractResult<&'a AttributeProto> {
+    node.attribute.iter().find(|attribute| attribute.name == name).with_context(|| format!("it has no {name}"))
+}
+
+fn heads(node: &NodeProto) -> TractResult<Heads> {
+    let count = usize::try_from(attribute(node, "heads")?.i)?;
+    ensure!(count > 0, "it has no heads");
+    Ok(Heads { count, scale: None })
+}
+
+fn scaled_heads(node: &NodeProto) -> TractResult<Heads> {
+    Ok(Heads { scale: Some(attribute(node, "scale")?.f), ..heads(node)? })
+}
+
+fn cache(node: &NodeProto) -> TractResult<Cache> {
+    let element = attribute(node, "cache")?.i;
+    match DataType::try_from(i32::try_from(element)?) {
+        Ok(DataType::Float) => Ok(Cache::F32),
+        Ok(DataType::Float16) => Ok(Cache::F16),
+        _ => bail!("its cache is of the element type {element}"),
+    }
+}
+
+/// Values of a vector.
+fn width(tensor: &TensorProto) -> TractResult<usize> {
+    let &[width] = shape(tensor)?.as_slice() else { bail!("{} is not a vector", tensor.name) };
+    Ok(width)
 }
 
 fn shape(tensor: &TensorProto) -> TractResult<Vec<usize>> {

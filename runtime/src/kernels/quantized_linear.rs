@@ -8,6 +8,8 @@
 //! y     = ((f32(MatMulInteger(q, W^T)) * scale) * weight_scale) + bias
 //! ```
 //!
+//! and of what [`Epilogue`] says of `y` after them.
+//!
 //! A row with a NaN or an infinity in it is NaN in every output, and leaves the other rows alone.
 
 mod packed_weights;
@@ -17,18 +19,31 @@ mod scalar;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512_vnni;
+#[cfg(target_arch = "aarch64")]
+mod neon_rows;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_dotprod;
 
 use std::fmt;
 
 use rayon::prelude::*;
 
+use super::gelu::gelu;
+
 #[cfg(target_arch = "x86_64")]
 pub use self::avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use self::avx512_vnni::Avx512Vnni;
-use self::packed_weights::{GROUP_INPUTS, PANEL_OUTPUTS};
+#[cfg(target_arch = "aarch64")]
+pub use self::neon::Neon;
+#[cfg(target_arch = "aarch64")]
+pub use self::neon_dotprod::DotProduct;
+use self::packed_weights::{GROUP_INPUTS, Layout, PANEL_OUTPUTS, groups};
 pub use self::packed_weights::{MAX_INPUTS, PackedWeights};
-use self::rows::{Kernel, QuantizedRows, Tile};
+pub use self::rows::Epilogue;
+use self::rows::{Kernel, Layer, QuantizedRows, Tile};
 use self::scalar::Scalar;
 
 /// Multiplications in a layer that are worth waking other threads for.
@@ -40,14 +55,15 @@ const PIECES_PER_THREAD: usize = 4;
 /// Bytes of weights that stay in the second-level cache while the rows pass by.
 const PIECE_WEIGHT_BYTES: usize = 384 << 10;
 
-/// Multiplies the rows of `x` by `weights` and adds `bias`: `[rows, inputs]` -> `[rows, outputs]`.
+/// Multiplies the rows of `x` by `weights`, adds `bias`, and does what `epilogue` says: `[rows, inputs]` -> `[rows, outputs]`.
 ///
 /// Uses rayon's current pool where the layer is large.
 ///
 /// # Panics
-/// When `x` or `y` is not of whole rows, they differ in rows, or `bias` is not one value an output.
-pub fn quantized_linear(x: &[f32], weights: &PackedWeights, bias: &[f32], y: &mut [f32]) {
-    instruction_set().quantized_linear(x, weights, bias, y);
+/// When `x` or `y` is not of whole rows, they differ in rows, `bias` is not one value an output, or a residual is not
+/// as long as `y`; and when the weights are packed for another instruction set.
+pub fn quantized_linear(x: &[f32], weights: &PackedWeights, bias: &[f32], epilogue: Epilogue<'_>, y: &mut [f32]) {
+    instruction_set().quantized_linear(x, weights, bias, epilogue, y);
 }
 
 /// Quantizes rows of `width` values to -127..=127, and gives their scales: `x` is about `q * scale`.
@@ -60,20 +76,22 @@ pub fn quantize_rows(x: &[f32], width: usize, q: &mut [i8], scales: &mut [f32]) 
 
 /// The fastest instruction set of this processor, which [`quantized_linear`] runs on.
 pub fn instruction_set() -> InstructionSet {
+    #[cfg(target_arch = "aarch64")]
+    let fastest = DotProduct::detect().map_or(InstructionSet::Neon(Neon), InstructionSet::NeonDotProduct);
     #[cfg(target_arch = "x86_64")]
-    {
-        let avx512_vnni = Avx512Vnni::detect().map(InstructionSet::Avx512Vnni);
-        if let Some(found) = avx512_vnni.or_else(|| Avx2::detect().map(InstructionSet::Avx2)) {
-            return found;
-        }
-    }
-    InstructionSet::Scalar
+    let fastest = Avx512Vnni::detect()
+        .map(InstructionSet::Avx512Vnni)
+        .or_else(|| Avx2::detect().map(InstructionSet::Avx2))
+        .unwrap_or(InstructionSet::Scalar);
+    #[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]
+    let fastest = InstructionSet::Scalar;
+    fastest
 }
 
 /// An instruction set that there is a kernel for, and that this processor has.
 #[derive(Clone, Copy, Debug)]
 pub enum InstructionSet {
-    /// What every processor of the target has.
+    /// What every processor of the target has, used plainly.
     Scalar,
     /// 256-bit integers.
     #[cfg(target_arch = "x86_64")]
@@ -81,6 +99,32 @@ pub enum InstructionSet {
     /// 512-bit dot products.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni(Avx512Vnni),
+    /// ARMv8.0: 128-bit vectors and widening products.
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+    /// ARMv8.2: dot products.
+    #[cfg(target_arch = "aarch64")]
+    NeonDotProduct(DotProduct),
+}
+
+/// Calls `$call` with the kernel of `$set` as `$kernel`.
+macro_rules! with_kernel {
+    ($set:expr, $kernel:ident => $call:expr) => {
+        match $set {
+            InstructionSet::Scalar => {
+                let $kernel = Scalar;
+                $call
+            }
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2($kernel) => $call,
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512Vnni($kernel) => $call,
+            #[cfg(target_arch = "aarch64")]
+            InstructionSet::Neon($kernel) => $call,
+            #[cfg(target_arch = "aarch64")]
+            InstructionSet::NeonDotProduct($kernel) => $call,
+        }
+    };
 }
 
 impl InstructionSet {
@@ -92,22 +136,28 @@ impl InstructionSet {
             Avx2::detect().map(Self::Avx2),
             #[cfg(target_arch = "x86_64")]
             Avx512Vnni::detect().map(Self::Avx512Vnni),
+            #[cfg(target_arch = "aarch64")]
+            Some(Self::Neon(Neon)),
+            #[cfg(target_arch = "aarch64")]
+            DotProduct::detect().map(Self::NeonDotProduct),
         ];
         sets.into_iter().flatten().collect()
     }
 
-    /// [`quantized_linear`] on this instruction set.
+    /// [`quantized_linear`] on this instruction set, which the weights must be packed for.
     ///
     /// # Panics
     /// As [`quantized_linear`].
-    pub fn quantized_linear(self, x: &[f32], weights: &PackedWeights, bias: &[f32], y: &mut [f32]) {
-        match self {
-            Self::Scalar => run(Scalar, x, weights, bias, y),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(avx2) => run(avx2, x, weights, bias, y),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni(avx512_vnni) => run(avx512_vnni, x, weights, bias, y),
-        }
+    pub fn quantized_linear(
+        self,
+        x: &[f32],
+        weights: &PackedWeights,
+        bias: &[f32],
+        epilogue: Epilogue<'_>,
+        y: &mut [f32],
+    ) {
+        let layer = Layer { weights, bias, epilogue };
+        with_kernel!(self, kernel => run(kernel, x, &layer, y));
     }
 
     /// [`quantize_rows`] on this instruction set.
@@ -118,13 +168,12 @@ impl InstructionSet {
         assert!(width > 0, "a row has at least one value");
         assert_eq!(x.len(), q.len(), "a quantized value for each value");
         assert_eq!(Some(x.len()), scales.len().checked_mul(width), "a scale for each row of {width}");
-        match self {
-            Self::Scalar => quantize_plainly(Scalar, x, width, q, scales),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(avx2) => quantize_plainly(avx2, x, width, q, scales),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni(avx512_vnni) => quantize_plainly(avx512_vnni, x, width, q, scales),
-        }
+        with_kernel!(self, kernel => quantize_plainly(kernel, x, width, q, scales));
+    }
+
+    /// Order of the weights that this instruction set reads.
+    fn layout(self) -> Layout {
+        with_kernel!(self, kernel => layout_of(kernel))
     }
 }
 
@@ -136,8 +185,16 @@ impl fmt::Display for InstructionSet {
             Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni(_) => "avx512-vnni",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDotProduct(_) => "neon-dot-product",
         })
     }
+}
+
+fn layout_of<K: Kernel>(_: K) -> Layout {
+    K::LAYOUT
 }
 
 /// A piece of the answer: some outputs of every row.
@@ -146,12 +203,17 @@ struct Piece<'y> {
     rows: Vec<&'y mut [f32]>,
 }
 
-fn run<K: Kernel>(kernel: K, x: &[f32], weights: &PackedWeights, bias: &[f32], y: &mut [f32]) {
+fn run<K: Kernel>(kernel: K, x: &[f32], layer: &Layer<'_>, y: &mut [f32]) {
+    let weights = layer.weights;
     let (inputs, outputs) = (weights.inputs(), weights.outputs());
     let rows = x.len() / inputs;
     assert_eq!(x.len(), rows * inputs, "x is [rows, {inputs}]");
     assert_eq!(Some(y.len()), rows.checked_mul(outputs), "y is [{rows}, {outputs}]");
-    assert_eq!(bias.len(), outputs, "one bias an output");
+    assert_eq!(layer.bias.len(), outputs, "one bias an output");
+    if let Epilogue::Residual(residual) = layer.epilogue {
+        assert_eq!(residual.len(), y.len(), "the residual is [{rows}, {outputs}]");
+    }
+    assert_eq!(weights.layout(), K::LAYOUT, "the weights are packed for another instruction set");
     let large = x.len().saturating_mul(outputs) >= PARALLEL_PRODUCTS;
     let threads = if large { rayon::current_num_threads() } else { 1 };
 
@@ -159,9 +221,9 @@ fn run<K: Kernel>(kernel: K, x: &[f32], weights: &PackedWeights, bias: &[f32], y
     quantize(kernel, x, inputs, &mut quantized, threads);
     let pieces = split(y, weights, K::PANELS * PANEL_OUTPUTS, threads);
     if threads > 1 {
-        pieces.into_par_iter().for_each(|piece| multiply(kernel, piece, &quantized, weights, bias));
+        pieces.into_par_iter().for_each(|piece| multiply(kernel, piece, &quantized, layer));
     } else {
-        pieces.into_iter().for_each(|piece| multiply(kernel, piece, &quantized, weights, bias));
+        pieces.into_iter().for_each(|piece| multiply(kernel, piece, &quantized, layer));
     }
     quantized.put_back();
 }
@@ -177,9 +239,9 @@ fn quantize<K: Kernel>(kernel: K, x: &[f32], inputs: usize, quantized: &mut Quan
     }
 }
 
-/// Quantizes row by row, so that no tile mixes them, and drops what fills the last group.
+/// Quantizes row by row, so that no tile mixes them, and drops what fills the last step.
 fn quantize_plainly<K: Kernel>(kernel: K, x: &[f32], width: usize, q: &mut [i8], scales: &mut [f32]) {
-    let mut groups = vec![[0; GROUP_INPUTS]; width.div_ceil(GROUP_INPUTS)];
+    let mut groups = vec![[0; GROUP_INPUTS]; groups(width)];
     for ((x, q), scale) in x.chunks_exact(width).zip(q.chunks_exact_mut(width)).zip(scales.chunks_exact_mut(1)) {
         kernel.quantize(x, &mut groups, scale);
         for (q, value) in q.iter_mut().zip(groups.as_flattened()) {
@@ -207,22 +269,20 @@ fn split<'y>(y: &'y mut [f32], weights: &PackedWeights, tile_outputs: usize, thr
     pieces
 }
 
-fn multiply<K: Kernel>(
-    kernel: K,
-    mut piece: Piece<'_>,
-    quantized: &QuantizedRows,
-    weights: &PackedWeights,
-    bias: &[f32],
-) {
+fn multiply<K: Kernel>(kernel: K, mut piece: Piece<'_>, quantized: &QuantizedRows, layer: &Layer<'_>) {
     let first_output = piece.first_output;
     let width = piece.rows.first().map_or(0, |row| row.len());
     let first_panel = first_output / PANEL_OUTPUTS;
     let end_panel = first_panel + width.div_ceil(PANEL_OUTPUTS);
     for (tile, y) in piece.rows.chunks_mut(K::ROWS).enumerate() {
-        let (x, x_scales) = quantized.tile(tile * K::ROWS, y.len());
+        let first_row = tile * K::ROWS;
+        let (x, x_scales) = quantized.tile(first_row, y.len());
         for panel in (first_panel..end_panel).step_by(K::PANELS) {
             let panels = panel..end_panel.min(panel + K::PANELS);
-            kernel.multiply(Tile { x, x_scales, weights, bias, panels, y, first_output });
+            kernel.multiply(Tile { x, x_scales, layer, panels, y, first_row, first_output });
+        }
+        if let Epilogue::Gelu = layer.epilogue {
+            y.iter_mut().for_each(|row| gelu(row));
         }
     }
 }

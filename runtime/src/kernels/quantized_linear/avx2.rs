@@ -5,7 +5,7 @@ use std::arch::x86_64::{
     _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_storeu_si256,
 };
 
-use super::packed_weights::{Block, GROUP_INPUTS, PANEL_OUTPUTS};
+use super::packed_weights::{Block, GROUP_INPUTS, Layout, PANEL_OUTPUTS};
 use super::rows::{Kernel, Tile};
 use super::scalar;
 
@@ -23,6 +23,7 @@ impl Avx2 {
 impl Kernel for Avx2 {
     const ROWS: usize = 5;
     const PANELS: usize = 1;
+    const LAYOUT: Layout = Layout::DotProduct;
     const ZERO: i8 = 0;
 
     fn quantize(self, x: &[f32], q: &mut [[i8; GROUP_INPUTS]], scales: &mut [f32]) {
@@ -59,7 +60,7 @@ fn multiply_rows(tile: Tile<'_, '_>) {
 #[target_feature(enable = "avx2")]
 fn multiply<const ROWS: usize>(mut tile: Tile<'_, '_>) {
     let panel = tile.panels.start;
-    let blocks = tile.weights.panel(panel);
+    let blocks = tile.layer.weights.panel(panel);
     let ones = _mm256_set1_epi16(1);
     let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
     for (block, x) in blocks.iter().zip(tile.x.as_chunks::<ROWS>().0) {
@@ -77,9 +78,7 @@ fn multiply<const ROWS: usize>(mut tile: Tile<'_, '_>) {
     for (stored, sums) in stored.iter_mut().zip(&sums) {
         store(stored, *sums);
     }
-    for (row, sums) in stored.iter().enumerate() {
-        tile.finish(row, panel, sums);
-    }
+    tile.finish(panel, &stored);
 }
 
 #[inline]

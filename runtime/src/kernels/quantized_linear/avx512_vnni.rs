@@ -5,7 +5,7 @@ use std::arch::x86_64::{
     _mm512_setzero_si512, _mm512_storeu_si512,
 };
 
-use super::packed_weights::{Block, GROUP_INPUTS, PANEL_OUTPUTS, PackedWeights};
+use super::packed_weights::{Block, GROUP_INPUTS, Layout, PANEL_OUTPUTS, PackedWeights, STEP_GROUPS};
 use super::rows::{Kernel, Tile};
 use super::scalar;
 
@@ -27,6 +27,7 @@ impl Avx512Vnni {
 impl Kernel for Avx512Vnni {
     const ROWS: usize = 12;
     const PANELS: usize = 2;
+    const LAYOUT: Layout = Layout::DotProduct;
     const ZERO: i8 = -128;
 
     fn quantize(self, x: &[f32], q: &mut [[i8; GROUP_INPUTS]], scales: &mut [f32]) {
@@ -78,11 +79,11 @@ fn multiply_panels<const ROWS: usize>(tile: Tile<'_, '_>) {
 /// Four sums a row keep the multiplier busy while each waits for its last product.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn multiply_narrow<const ROWS: usize>(mut tile: Tile<'_, '_>) {
-    let (x, x_rest) = tile.x.as_chunks::<ROWS>().0.as_chunks::<4>();
+    let x = tile.x.as_chunks::<ROWS>().0.as_chunks::<STEP_GROUPS>().0;
     for panel in tile.panels.clone() {
-        let (blocks, blocks_rest) = tile.weights.panel(panel).as_chunks::<4>();
-        let start = correction(tile.weights, panel);
-        let mut sums = [[_mm512_setzero_si512(); 4]; ROWS];
+        let blocks = tile.layer.weights.panel(panel).as_chunks::<STEP_GROUPS>().0;
+        let start = correction(tile.layer.weights, panel);
+        let mut sums = [[_mm512_setzero_si512(); STEP_GROUPS]; ROWS];
         for (blocks, x) in blocks.iter().zip(x) {
             for (lane, (block, x)) in blocks.iter().zip(x).enumerate() {
                 let block = load(block);
@@ -91,27 +92,19 @@ fn multiply_narrow<const ROWS: usize>(mut tile: Tile<'_, '_>) {
                 }
             }
         }
-        for (block, x) in blocks_rest.iter().zip(x_rest) {
-            let block = load(block);
-            for (sums, x) in sums.iter_mut().zip(x) {
-                sums[0] = _mm512_dpbusd_epi32(sums[0], broadcast(*x), block);
-            }
-        }
         let mut stored = [[0; PANEL_OUTPUTS]; ROWS];
         for (stored, [a, b, c, d]) in stored.iter_mut().zip(sums) {
             let sum = _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d));
             store(stored, _mm512_add_epi32(sum, start));
         }
-        for (row, sums) in stored.iter().enumerate() {
-            tile.finish(row, panel, sums);
-        }
+        tile.finish(panel, &stored);
     }
 }
 
 /// For many rows the multiplier is the limit: each block is loaded once for all of them.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn multiply_wide<const ROWS: usize, const PANELS: usize>(mut tile: Tile<'_, '_>) {
-    let weights = tile.weights;
+    let weights = tile.layer.weights;
     let first = tile.panels.start;
     let last = first + PANELS - 1;
     let mut starts = [correction(weights, first); PANELS];
@@ -128,16 +121,14 @@ fn multiply_wide<const ROWS: usize, const PANELS: usize>(mut tile: Tile<'_, '_>)
             }
         }
     }
-    let mut stored = [[[0; PANEL_OUTPUTS]; PANELS]; ROWS];
-    for (stored, sums) in stored.iter_mut().zip(&sums) {
+    let mut stored = [[[0; PANEL_OUTPUTS]; ROWS]; PANELS];
+    for (row, sums) in sums.iter().enumerate() {
         for (stored, sums) in stored.iter_mut().zip(sums) {
-            store(stored, *sums);
+            store(&mut stored[row], *sums);
         }
     }
-    for (row, sums) in stored.iter().enumerate() {
-        for (panel, sums) in sums.iter().enumerate() {
-            tile.finish(row, first + panel, sums);
-        }
+    for (panel, sums) in (first..).zip(&stored) {
+        tile.finish(panel, sums);
     }
 }
 

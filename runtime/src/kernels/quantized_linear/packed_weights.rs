@@ -1,4 +1,6 @@
-//! The weights of a linear layer, laid out for 8-bit dot products.
+//! The weights of a linear layer, laid out for the instruction that multiplies them.
+
+use super::InstructionSet;
 
 /// Outputs side by side in a [`Block`].
 pub const PANEL_OUTPUTS: usize = 16;
@@ -6,19 +8,43 @@ pub const PANEL_OUTPUTS: usize = 16;
 /// Inputs that one 32-bit lane of a dot product instruction sums.
 pub const GROUP_INPUTS: usize = 4;
 
+/// Groups that every kernel takes at once: inputs are filled up with zeros, so that none is left over.
+pub const STEP_GROUPS: usize = 4;
+
 /// The most inputs whose dot product surely fits in an `i32`: 131,072 x 127 x 128 < 2^31.
 pub const MAX_INPUTS: usize = 1 << 17;
 
-/// [`PANEL_OUTPUTS`] outputs x [`GROUP_INPUTS`] inputs: one cache line, one AVX-512 register, four NEON registers.
+/// One cache line, one AVX-512 register, four NEON registers.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct Block(pub [[i8; GROUP_INPUTS]; PANEL_OUTPUTS]);
 
-/// Weights of one linear layer with a scale an output, in the order in which every instruction set reads them.
+/// How many inputs of one output lie side by side, which is up to the multiplying instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Four, which an instruction sums in a 32-bit lane: a block is 16 outputs x 4 inputs.
+    DotProduct,
+    /// Sixteen, so that a register holds one output: a block is 4 outputs x 16 inputs, and four make a step.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "only NEON without dot products reads it"))]
+    Widening,
+}
+
+impl Layout {
+    /// Groups side by side.
+    fn run(self) -> usize {
+        match self {
+            Self::DotProduct => 1,
+            Self::Widening => STEP_GROUPS,
+        }
+    }
+}
+
+/// Weights of one linear layer with a scale an output, in the order in which one instruction set reads them.
 ///
-/// `[outputs / 16][inputs / 4][16][4]`, both ends filled with zeros.
+/// `[outputs / 16][inputs / run][16][run]`, both ends filled with zeros; [`Layout`] is the run.
 #[derive(Clone, Debug)]
 pub struct PackedWeights {
+    layout: Layout,
     outputs: usize,
     inputs: usize,
     blocks: Vec<Block>,
@@ -27,28 +53,40 @@ pub struct PackedWeights {
 }
 
 impl PackedWeights {
-    /// Packs `weights`, `[outputs, inputs]` by row. Every `i8` value is allowed, -128 too.
+    /// Packs `weights`, `[outputs, inputs]` by row, for this processor. Every `i8` value is allowed, -128 too.
     ///
     /// # Panics
     /// When a length does not fit the sizes, a size is zero, or `inputs` exceeds [`MAX_INPUTS`].
     pub fn pack(weights: &[i8], scales: &[f32], outputs: usize, inputs: usize) -> Self {
+        Self::pack_for(super::instruction_set(), weights, scales, outputs, inputs)
+    }
+
+    /// [`Self::pack`] for one of the processor's instruction sets, which need not be the fastest.
+    ///
+    /// # Panics
+    /// As [`Self::pack`].
+    pub fn pack_for(set: InstructionSet, weights: &[i8], scales: &[f32], outputs: usize, inputs: usize) -> Self {
         assert!(outputs > 0 && inputs > 0, "a linear layer has at least one output and one input");
         assert!(inputs <= MAX_INPUTS, "{inputs} inputs could overflow a 32-bit sum, at most {MAX_INPUTS}");
         assert_eq!(Some(weights.len()), outputs.checked_mul(inputs), "weights are [outputs, inputs]");
         assert_eq!(scales.len(), outputs, "one scale an output");
-        let groups = inputs.div_ceil(GROUP_INPUTS);
+        let layout = set.layout();
+        let groups = groups(inputs);
         let panels = outputs.div_ceil(PANEL_OUTPUTS);
         let mut blocks = vec![Block([[0; GROUP_INPUTS]; PANEL_OUTPUTS]); panels * groups];
         let mut sums = vec![[0; PANEL_OUTPUTS]; panels];
         for (output, row) in weights.chunks_exact(inputs).enumerate() {
             let (panel, lane) = (output / PANEL_OUTPUTS, output % PANEL_OUTPUTS);
             let panel_blocks = &mut blocks[panel * groups..][..groups];
-            for (block, group) in panel_blocks.iter_mut().zip(row.chunks(GROUP_INPUTS)) {
-                block.0[lane][..group.len()].copy_from_slice(group);
-            }
+            place(panel_blocks, layout.run(), lane, row);
             sums[panel][lane] = row.iter().map(|&weight| i32::from(weight)).sum();
         }
-        Self { outputs, inputs, blocks, scales: scales.to_vec(), sums }
+        Self { layout, outputs, inputs, blocks, scales: scales.to_vec(), sums }
+    }
+
+    /// The order they are packed in.
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// Outputs of the layer.
@@ -66,12 +104,12 @@ impl PackedWeights {
         size_of_val(&*self.blocks) + size_of_val(&*self.scales) + size_of_val(&*self.sums)
     }
 
-    /// Groups of inputs, the last one filled up.
+    /// Groups of inputs, filled up to whole steps.
     pub(super) fn groups(&self) -> usize {
-        self.inputs.div_ceil(GROUP_INPUTS)
+        groups(self.inputs)
     }
 
-    /// The blocks of one panel, a group of inputs each.
+    /// The blocks of one panel, as many as groups.
     #[inline]
     pub(super) fn panel(&self, panel: usize) -> &[Block] {
         let groups = self.groups();
@@ -90,4 +128,17 @@ impl PackedWeights {
     pub fn scales(&self) -> &[f32] {
         &self.scales
     }
+}
+
+/// Writes the weights of the output `lane` in runs of `run` groups, a run of every output before the next of any.
+fn place(panel: &mut [Block], run: usize, lane: usize, weights: &[i8]) {
+    for (at, group) in weights.chunks(GROUP_INPUTS).enumerate() {
+        let place = (at / run * PANEL_OUTPUTS + lane) * run + at % run;
+        panel[place / PANEL_OUTPUTS].0[place % PANEL_OUTPUTS][..group.len()].copy_from_slice(group);
+    }
+}
+
+/// Groups that `inputs` inputs take: whole steps.
+pub(super) fn groups(inputs: usize) -> usize {
+    inputs.div_ceil(GROUP_INPUTS * STEP_GROUPS) * STEP_GROUPS
 }

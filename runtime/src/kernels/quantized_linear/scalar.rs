@@ -1,6 +1,6 @@
 //! The answer, in plain Rust that every processor runs and that compilers turn into whatever vectors they have.
 
-use super::packed_weights::{Block, GROUP_INPUTS, PANEL_OUTPUTS};
+use super::packed_weights::{Block, GROUP_INPUTS, Layout, PANEL_OUTPUTS};
 use super::rows::{Kernel, Tile};
 
 /// Smallest largest magnitude of a row, so that a row of zeros has a scale that divides.
@@ -19,6 +19,7 @@ pub struct Scalar;
 impl Kernel for Scalar {
     const ROWS: usize = 4;
     const PANELS: usize = 1;
+    const LAYOUT: Layout = Layout::DotProduct;
     const ZERO: i8 = 0;
 
     fn quantize(self, x: &[f32], q: &mut [[i8; GROUP_INPUTS]], scales: &mut [f32]) {
@@ -43,7 +44,7 @@ impl Kernel for Scalar {
 pub fn quantize<const ZERO: i8>(x: &[f32], q: &mut [[i8; GROUP_INPUTS]], scales: &mut [f32]) {
     let rows = scales.len();
     for (row, (x, scale)) in x.chunks_exact(x.len() / rows).zip(scales).enumerate() {
-        *scale = row_scale(x);
+        *scale = scale_of(largest_magnitude(x));
         for (x, q) in x.chunks(CHUNK).zip(q.chunks_mut(CHUNK / GROUP_INPUTS * rows)) {
             let mut values = [ZERO; CHUNK];
             if scale.is_finite() {
@@ -56,10 +57,16 @@ pub fn quantize<const ZERO: i8>(x: &[f32], q: &mut [[i8; GROUP_INPUTS]], scales:
     }
 }
 
-/// Magnitudes are compared as bits: the order of floats without their sign, with NaN above infinity.
+/// Bits of the largest magnitude: their order is that of floats without their sign, with NaN above infinity.
 #[inline(always)]
-fn row_scale(x: &[f32]) -> f32 {
-    let magnitude = f32::from_bits(x.iter().map(|x| x.to_bits() & (u32::MAX >> 1)).fold(0, u32::max));
+pub fn largest_magnitude(x: &[f32]) -> u32 {
+    x.iter().map(|x| x.to_bits() & (u32::MAX >> 1)).fold(0, u32::max)
+}
+
+/// Scale of a row whose [`largest_magnitude`] this is.
+#[inline(always)]
+pub fn scale_of(magnitude: u32) -> f32 {
+    let magnitude = f32::from_bits(magnitude);
     (if magnitude < MIN_MAGNITUDE { MIN_MAGNITUDE } else { magnitude }) / 127.0
 }
 
@@ -72,16 +79,14 @@ fn quantize_values<const ZERO: i8>(x: &[f32], scale: f32, q: &mut [i8]) {
 
 fn multiply<const ROWS: usize>(mut tile: Tile<'_, '_>) {
     let panel = tile.panels.start;
-    let blocks = tile.weights.panel(panel);
+    let blocks = tile.layer.weights.panel(panel);
     let mut sums = [[0; PANEL_OUTPUTS]; ROWS];
     for (block, x) in blocks.iter().zip(tile.x.as_chunks::<ROWS>().0) {
         for (sums, x) in sums.iter_mut().zip(x) {
             add_products(sums, block, *x);
         }
     }
-    for (row, sums) in sums.iter().enumerate() {
-        tile.finish(row, panel, sums);
-    }
+    tile.finish(panel, &sums);
 }
 
 /// Two products of -128..=127 by -127..=127 fit in 16 bits, which halves the widening.

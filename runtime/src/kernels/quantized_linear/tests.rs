@@ -36,13 +36,17 @@ impl Layer {
         Self { inputs, outputs, weights, scales, bias }
     }
 
-    fn packed(&self) -> PackedWeights {
-        PackedWeights::pack(&self.weights, &self.scales, self.outputs, self.inputs)
+    fn packed(&self, set: InstructionSet) -> PackedWeights {
+        PackedWeights::pack_for(set, &self.weights, &self.scales, self.outputs, self.inputs)
     }
 
     fn run(&self, set: InstructionSet, x: &[f32]) -> Vec<f32> {
+        self.run_with(set, x, Epilogue::None)
+    }
+
+    fn run_with(&self, set: InstructionSet, x: &[f32], epilogue: Epilogue<'_>) -> Vec<f32> {
         let mut y = vec![f32::NAN; x.len() / self.inputs * self.outputs];
-        set.quantized_linear(x, &self.packed(), &self.bias, &mut y);
+        set.quantized_linear(x, &self.packed(set), &self.bias, epilogue, &mut y);
         y
     }
 
@@ -127,12 +131,13 @@ fn rows_around_the_tile_are_exact() {
             layer.check(&Values(rows as u64).floats(rows * inputs));
         }
     }
+    Layer::new(48, 35).check(&Values(577).floats(577 * 48));
 }
 
 #[test]
 fn outputs_around_the_tile_are_exact() {
     for outputs in 1..=65 {
-        for rows in [1, 3, 5, 13] {
+        for rows in [1, 2, 3, 5, 13] {
             Layer::new(21, outputs).check(&Values(outputs as u64).floats(rows * 21));
         }
     }
@@ -141,7 +146,7 @@ fn outputs_around_the_tile_are_exact() {
 #[test]
 fn inputs_around_the_tile_are_exact() {
     for inputs in (1..=35).chain([63, 64, 65, 255, 256, 257, 511, 512, 513, 770]) {
-        for rows in [1, 2, 4, 6, 13] {
+        for rows in [1, 2, 3, 4, 5, 6, 13] {
             Layer::new(inputs, 18).check(&Values(inputs as u64).floats(rows * inputs));
         }
     }
@@ -156,9 +161,60 @@ fn unaligned_slices_are_exact() {
         let expected = layer.reference(x);
         for set in InstructionSet::available() {
             let mut y = vec![0.0; 14 * 21 + 16];
-            set.quantized_linear(x, &layer.packed(), &layer.bias, &mut y[start..][..14 * 21]);
+            set.quantized_linear(x, &layer.packed(set), &layer.bias, Epilogue::None, &mut y[start..][..14 * 21]);
             assert_bits(&y[start..][..14 * 21], &expected, &format!("{set} from {start}"));
             assert!(y[..start].iter().chain(&y[start + 14 * 21..]).all(|y| *y == 0.0), "{set} wrote outside y");
+        }
+    }
+}
+
+#[test]
+fn a_residual_is_added_after_the_bias() {
+    for (inputs, outputs) in [(19, 1), (19, 16), (33, 37), (16, 64)] {
+        let layer = Layer::new(inputs, outputs);
+        for rows in 0..=14 {
+            let x = Values(rows as u64).floats(rows * inputs);
+            let mut residual = Values(7).floats(rows * outputs + 1);
+            residual.iter_mut().skip(5).step_by(11).for_each(|value| *value *= 1e30);
+            let residual = &residual[1..];
+            let expected: Vec<f32> = layer.reference(&x).iter().zip(residual).map(|(y, value)| y + value).collect();
+            for set in InstructionSet::available() {
+                let y = layer.run_with(set, &x, Epilogue::Residual(residual));
+                assert_bits(&y, &expected, &format!("{set} {rows}x{inputs}x{outputs}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_gelu_is_that_of_the_answer() {
+    for (rows, inputs, outputs) in [(1, 19, 1), (5, 33, 37), (14, 16, 64), (1, 1200, 1000)] {
+        let layer = Layer::new(inputs, outputs);
+        let x = Values(rows as u64).floats(rows * inputs);
+        let mut expected = layer.reference(&x);
+        gelu(&mut expected);
+        for set in InstructionSet::available() {
+            let y = layer.run_with(set, &x, Epilogue::Gelu);
+            assert_bits(&y, &expected, &format!("{set} {rows}x{inputs}x{outputs}"));
+        }
+    }
+}
+
+#[test]
+fn a_residual_that_is_not_finite_spoils_its_own_answer_only() {
+    let layer = Layer::new(40, 21);
+    let x = Values(15).floats(7 * 40);
+    for bad in [f32::NAN, f32::INFINITY] {
+        for at in [0, 3 * 21 + 15, 3 * 21 + 20, 7 * 21 - 1] {
+            let mut residual = vec![0.0; 7 * 21];
+            residual[at] = bad;
+            for set in InstructionSet::available() {
+                let mut y = layer.run_with(set, &x, Epilogue::Residual(&residual));
+                let mut expected = layer.reference(&x);
+                assert!(!y[at].is_finite(), "{set} {bad} at {at}");
+                (y[at], expected[at]) = (0.0, 0.0);
+                assert_bits(&y, &expected, &format!("{set} {bad} at {at}"));
+            }
         }
     }
 }
@@ -260,6 +316,33 @@ fn the_fastest_instruction_set_is_the_last_available() {
     assert_eq!(fastest, Some(instruction_set().to_string()));
 }
 
+/// What the kernel says of the processor, which is not how the standard library's detection is asked.
+#[cfg(target_arch = "aarch64")]
+#[test]
+fn aarch64_runs_on_dot_products_where_there_are_any_and_never_on_scalar() {
+    const CAPABILITIES: u64 = 16;
+    const DOT_PRODUCTS: u64 = 1 << 20;
+    let entries = std::fs::read("/proc/self/auxv").unwrap();
+    let words: Vec<u64> = entries.as_chunks().0.iter().map(|bytes| u64::from_ne_bytes(*bytes)).collect();
+    let found = words.as_chunks::<2>().0.iter().find(|[kind, _]| *kind == CAPABILITIES).unwrap();
+    let expected = if found[1] & DOT_PRODUCTS != 0 { "neon-dot-product" } else { "neon" };
+    assert_eq!(instruction_set().to_string(), expected);
+}
+
+#[cfg(target_arch = "aarch64")]
+#[test]
+#[should_panic(expected = "packed for another instruction set")]
+fn weights_in_another_order_are_refused() {
+    let weights = Layer::new(5, 3).packed(InstructionSet::Scalar);
+    InstructionSet::Neon(Neon).quantized_linear(&[1.0; 5], &weights, &[0.0; 3], Epilogue::None, &mut [0.0; 3]);
+}
+
+#[test]
+#[should_panic(expected = "the residual is [1, 3]")]
+fn a_residual_of_another_size_is_refused() {
+    Layer::new(5, 3).run_with(InstructionSet::Scalar, &[1.0; 5], Epilogue::Residual(&[0.0; 2]));
+}
+
 #[test]
 #[should_panic(expected = "weights are [outputs, inputs]")]
 fn weights_of_another_size_are_refused() {
@@ -269,5 +352,6 @@ fn weights_of_another_size_are_refused() {
 #[test]
 #[should_panic(expected = "x is [rows, 4]")]
 fn activations_of_another_size_are_refused() {
-    quantized_linear(&[1.0; 7], &PackedWeights::pack(&[1; 12], &[1.0; 3], 3, 4), &[0.0; 3], &mut [0.0; 6]);
+    let weights = PackedWeights::pack(&[1; 12], &[1.0; 3], 3, 4);
+    quantized_linear(&[1.0; 7], &weights, &[0.0; 3], Epilogue::None, &mut [0.0; 6]);
 }
