@@ -455,6 +455,27 @@ fn a_reader_that_goes_away_is_no_error() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn bench_says_what_it_ran_and_what_each_operator_took() -> Result<()> {
+    let ran = edgeblip("bench --runs 2 --profile --json --decode greedy --threads 1")?;
+    let report = &ran.json()?[0];
+    assert_eq!((report["runs"].as_u64(), report["threads"].as_u64()), (Some(2), Some(1)));
+    let tokens = report["tokens"].as_f64().context("tokens are a number")?;
+    let [token, decoder] = ["token_ms", "decoder_ms"].map(|key| report[key]["median"].as_f64().unwrap_or_default());
+    assert!(tokens >= 2.0 && decoder > 0.0 && (token * tokens - decoder).abs() < 0.01 * decoder + 0.01, "{report}");
+    let operators = report["operators"].as_array().context("operators are a list")?;
+    let linear = operators.iter().find(|row| row["graph"] == "vision.onnx" && row["operator"] == "QuantizedLinear");
+    let linear = linear.context("the image encoder has linear layers")?;
+    assert_eq!((linear["calls"].as_u64(), &linear["kernel"]), (Some(2 * 16), &report["kernel"]));
+
+    let line = edgeblip("bench --runs 1")?;
+    let line = line.content()?;
+    assert!(line.lines().count() == 1 && line.contains("answers checked"), "{line}");
+    edgeblip("bench no-such-picture.png")?.refused(&["no-such-picture.png"])?;
+    edgeblip("bench --runs 0")?.refused(&["--runs"])?;
+    Ok(())
+}
+
 /// The generator is ChaCha and every sum is taken by `libm`: the same tokens come on every platform.
 #[test]
 fn a_seed_gives_these_tokens_everywhere() -> Result<()> {

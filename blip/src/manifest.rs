@@ -32,15 +32,15 @@ pub const FUNCTION_DOMAIN: &str = "edgeblip";
 pub const QUANTIZED_LINEAR: &str = "QuantizedLinear";
 /// Function: `(ids [..], table i8 [V, H], scale [V]) -> rows [.., H]`.
 pub const QUANTIZED_EMBEDDING: &str = "QuantizedEmbedding";
-/// Function name: GELU in its exact form.
+/// Function: `x -> y`, GELU in its exact form.
 pub const GELU: &str = "Gelu";
-/// Function name: attention over a whole text or picture.
+/// Function: `qkv [B, L, 3W] -> y [B, L, W]`, attention over a whole text or picture.
 pub const ATTENTION: &str = "Attention";
-/// Function name: causal attention over cached keys and values and those of the call.
+/// Function: `(qkv [B, L, 3W], past keys, past values [B, H, P, W / H]) -> (y [B, L, W], keys, values [B, H, L, W / H])`.
 pub const CACHED_ATTENTION: &str = "CachedAttention";
-/// Function name: attention over another part's keys and values.
+/// Function: `(q [B, L, W], keys, values [1, H, M, W / H]) -> y [B, L, W]`.
 pub const CROSS_ATTENTION: &str = "CrossAttention";
-/// Function name: keys and values by head.
+/// Function: `both [B, L, 2W] -> keys, values [B, H, L, W / H]`.
 pub const KEYS_AND_VALUES: &str = "KeysAndValues";
 /// Smallest largest magnitude of a row that is quantized: a row of zeros stays zeros.
 pub const SMALLEST_ROW: f32 = 1e-12;

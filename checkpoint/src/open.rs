@@ -87,7 +87,12 @@ impl Checkpoint {
         config.validate().map_err(invalid)?;
         let mut expected = names::expected(&config, layout);
         compare(&weights, &expected, layout, config.decoder.is_some(), description.ties_words)?;
-        if let Some(image_size) = options.image_size {
+        let mut warnings = warnings(&roles);
+        if let Some(image_size) = options.image_size.filter(|asked| *asked != config.vision.image_size) {
+            warnings.push(format!(
+                "it was trained on pictures of {} pixels and is to see {image_size}: its position table is interpolated",
+                config.vision.image_size
+            ));
             config.vision.image_size = image_size;
             config.validate().map_err(invalid)?;
             let table = expected.iter_mut().find(|tensor| tensor.name == POSITIONS);
@@ -107,7 +112,6 @@ impl Checkpoint {
                 .map_err(|reason| CheckpointError::Unsupported { file, reason })?;
         }
         let by_name = expected.iter().zip(0..).map(|(tensor, index)| (tensor.name.clone(), index)).collect();
-        let warnings = warnings(&roles);
         Ok(Checkpoint {
             weights,
             config,

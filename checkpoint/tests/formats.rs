@@ -89,6 +89,7 @@ fn another_image_size_changes_the_position_table_and_nothing_else() {
         Checkpoint::open(&fixture("captioner.pth"), &options).unwrap()
     });
     assert_eq!((trained.config().vision.tokens(), larger.config().vision.tokens()), (10, 26));
+    assert!(larger.warnings().iter().any(|warning| warning.contains("12 pixels and is to see 20")));
     for (name, shape) in larger.names() {
         let (before, after) = (trained.tensor(name).unwrap(), larger.tensor(name).unwrap());
         assert_eq!(after.shape, shape);
@@ -99,6 +100,7 @@ fn another_image_size_changes_the_position_table_and_nothing_else() {
     }
     let same = OpenOptions { image_size: Some(12), ..OpenOptions::default() };
     let same = Checkpoint::open(&fixture("captioner"), &same).unwrap();
+    assert!(same.warnings().is_empty());
     assert_eq!(same.tensor("vision.position_embedding").unwrap(), trained.tensor("vision.position_embedding").unwrap());
 }
 

@@ -44,7 +44,7 @@ pub struct Parameter {
     pub shape: Vec<usize>,
 }
 
-/// An attribute of a standard operator.
+/// An attribute of a standard operator or of a call.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Attribute {
     /// One integer.

@@ -1,5 +1,6 @@
 //! A bundle's self-test: what it answers to a picture that every program can draw.
 
+use blip::decoding::DecodingOptions;
 use blip::pixels::{Rgb8, Rgb8Error};
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,7 @@ use crate::decoder::{Caption, Writing};
 use crate::inference::InferenceError;
 use crate::matcher::MatchError;
 use crate::model::{Model, ModelError};
+use crate::vision::View;
 
 /// Side of the test card, in pixels.
 const CARD_SIDE: usize = 96;
@@ -117,10 +119,8 @@ pub fn answers(model: &Model) -> Result<Golden, GoldenError> {
     let manifest = model.bundle().manifest();
     let mut view = model.see(&test_card()?)?;
     let mut golden = Golden::default();
-    let writing = |prompt: &str, options| Writing { prompt: prompt.to_owned(), options, seed: 0, texts: 1 };
-    if let Some(facts) = &manifest.captioner {
-        let captions = model.captioner()?.describe(&mut view, &writing(&facts.prompt, facts.decoding))?;
-        golden.caption = captions.into_iter().next().map(GoldenText::from);
+    if manifest.captioner.is_some() {
+        golden.caption = caption(model, &mut view)?;
     }
     if manifest.matcher.is_some() {
         let matcher = model.matcher()?;
@@ -134,13 +134,37 @@ pub fn answers(model: &Model) -> Result<Golden, GoldenError> {
     Ok(golden)
 }
 
+fn caption(model: &Model, view: &mut View) -> Result<Option<GoldenText>, GoldenError> {
+    let captioner = model.captioner()?;
+    let facts = captioner.facts();
+    let captions = captioner.describe(view, &writing(&facts.prompt, facts.decoding))?;
+    Ok(captions.into_iter().next().map(GoldenText::from))
+}
+
+fn writing(prompt: &str, options: DecodingOptions) -> Writing {
+    Writing { prompt: prompt.to_owned(), options, seed: 0, texts: 1 }
+}
+
+fn expected(model: &Model) -> Result<Golden, GoldenError> {
+    let bytes = model.bundle().golden().map_err(InferenceError::from)?;
+    Ok(serde_json::from_slice(bytes)?)
+}
+
+/// Asks the captioner alone and compares with its answer in the bundle.
+///
+/// # Errors
+/// [`GoldenError::Differs`] if it differs.
+pub fn check_captioner(model: &Model) -> Result<(), GoldenError> {
+    let mut view = model.see(&test_card()?)?;
+    same_text("the caption", &caption(model, &mut view)?, &expected(model)?.caption)
+}
+
 /// Asks every head and compares with the answers in the bundle.
 ///
 /// # Errors
 /// [`GoldenError::Differs`] names the first answer that differs.
 pub fn check(model: &Model) -> Result<(), GoldenError> {
-    let bytes = model.bundle().golden().map_err(InferenceError::from)?;
-    let expected: Golden = serde_json::from_slice(bytes)?;
+    let expected = expected(model)?;
     let found = answers(model)?;
     same_text("the caption", &found.caption, &expected.caption)?;
     same_number("ITM", found.itm, expected.itm)?;

@@ -11,7 +11,7 @@ fn help_names_every_command() {
     let help = edgeblip(&["--help"]);
     let text = String::from_utf8_lossy(&help.stdout).into_owned();
     assert!(help.status.success(), "{help:?}");
-    for command in ["caption", "score", "ask", "embed", "search"] {
+    for command in ["caption", "score", "ask", "embed", "search", "bench"] {
         assert!(text.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in {text}");
     }
 }

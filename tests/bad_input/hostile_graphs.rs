@@ -229,6 +229,27 @@ fn attentions_of_impossible_sizes_are_refused() -> Result<()> {
             .filter(|node| node.op_type.ends_with("Attention"))
             .for_each(|node| node.input.truncate(1));
     })?;
+    hostile.is_refused("a memory without rows", "no rows", &|graph| {
+        let number = |name: &str, value: i64| Tensor {
+            dims: vec![1],
+            data_type: 7,
+            name: name.to_owned(),
+            raw_data: Some(value.to_le_bytes().to_vec()),
+            ..Tensor::default()
+        };
+        graph.initializer.extend([number("nothing", 0), number("rows", 2)]);
+        let cut = |place: usize, kind: &str| Node {
+            input: [&format!("cross_{kind}_0"), "nothing", "nothing", "rows"].map(str::to_owned).to_vec(),
+            output: vec![format!("cut_{kind}")],
+            name: format!("cut {place}"),
+            op_type: "Slice".to_owned(),
+            ..Node::default()
+        };
+        let cross =
+            graph.node.iter_mut().find(|node| node.op_type == "CrossAttention").expect("a decoder reads pictures");
+        cross.input[1..].clone_from_slice(&["cut_key".to_owned(), "cut_value".to_owned()]);
+        graph.node.splice(0..0, [cut(0, "key"), cut(1, "value")]);
+    })?;
     hostile.is_refused("layer norms over another axis", "last axis", &|graph| {
         let norms = graph.node.iter_mut().filter(|node| node.op_type == "LayerNormalization");
         norms.flat_map(|node| &mut node.attribute).filter(|attribute| attribute.name == "axis").for_each(|axis| {

@@ -10,6 +10,7 @@ Captioner and filter start from the model of "none" and are fine-tuned apart on 
 are new ones. Needs Python's standard library alone, and the program `edgeblip-trainer`.
 
     capfilt.py run FOLDER --seed 1 --trainer target/release/edgeblip-trainer    goes on where it was stopped
+    capfilt.py better FOLDER --seed 1 --right 0.75                              after a run: had the captioner been better
     capfilt.py report FOLDER...                                                 tables of several seeds, as Markdown
     capfilt.py check FOLDER                                                     fails unless "both" beats "none"
 
@@ -19,6 +20,7 @@ Source of the four ways: Li et al., "BLIP" (arXiv 2201.12086), section 3.3 and t
 import argparse
 import json
 import os
+import random
 import resource
 import statistics
 import subprocess
@@ -207,11 +209,16 @@ class Study:
             "--seed", self.seed, "--threads", self.threads, "--out", self.folder / name, "--json", *more,
             out=f"{name}.json")
 
-    def evaluate(self, way):
+    def figures(self, way):
         self.call(
             "evaluate", self.folder / "test", "--captioner", self.model(way, "captioner"), "--matcher",
             self.model(way, "matcher"), "--threads", self.threads, "--json", out=f"{way}.evaluated")
-        return json.loads((self.folder / f"{way}.evaluated").read_text())
+        found = json.loads((self.folder / f"{way}.evaluated").read_text())
+        scores, retrieval = found["captions"]["scores"], found["retrieval"]
+        return {
+            "exact": scores["exact"], "cider": scores["cider"],
+            "texts_at_1": retrieval["texts_of_images"]["at_1"], "images_at_1": retrieval["images_of_texts"]["at_1"],
+        }
 
     def settle(self, name, text):
         (self.folder / f"{name}.toml").write_text(text)
@@ -242,12 +249,7 @@ class Study:
 
         result = {"seed": self.seed, "sizes": sizes, "ways": {}}
         for way in WAYS:
-            found = self.evaluate(way)
-            captions_of, retrieval = found["captions"]["scores"], found["retrieval"]
-            result["ways"][way] = {
-                "exact": captions_of["exact"], "cider": captions_of["cider"],
-                "texts_at_1": retrieval["texts_of_images"]["at_1"], "images_at_1": retrieval["images_of_texts"]["at_1"],
-            }
+            result["ways"][way] = self.figures(way)
         for origin in ["web", "synthetic"]:
             result[origin] = judged([row for row in decisions if row["origin"] == origin and row["itm"] is not None], truth)
         if sizes["beams"]:
@@ -255,6 +257,28 @@ class Study:
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         result["cpu_minutes"] = (usage.ru_utime + usage.ru_stime) / 60
         (self.folder / "result.json").write_text(json.dumps(result, indent=1))
+
+    def better(self, share):
+        """"captioner" and "both" again, with true captions in the place of wrong synthetic texts until `share` are right.
+
+        A true caption passes the filter as often as the captioner's right texts did; the rest is as it was decided.
+        """
+        truth = {row["key"]: sorted(captions(row)) for row in rows(self.folder / "web")}
+        result = json.loads((self.folder / "result.json").read_text())
+        wrong = 1 - result["synthetic"]["right"]
+        chance = random.Random(self.seed)
+        decisions = read(self.folder / "cleaned" / "decisions.jsonl")
+        for row in decisions:
+            replaced = row["origin"] == "synthetic" and row["text"] not in truth[row["key"]]
+            if replaced and chance.random() < (share - 1 + wrong) / wrong:
+                row["text"] = chance.choice(truth[row["key"]])
+                row["kept"] = chance.random() < result["synthetic"]["recall"]
+        self.dataset("better-captioned", "web", texts_of(row for row in decisions if row["reason"] != "empty"))
+        self.dataset("better-kept", "web", texts_of(row for row in decisions if row["kept"]))
+        for way, dataset in [("better-captioner", "better-captioned"), ("better-both", "better-kept")]:
+            self.train(way, ["people", dataset])
+            figures = self.figures(way)
+            print(f"{way}: " + ", ".join(f"{name} {100 * value:.1f}" for name, value in figures.items()), flush=True)
 
     def distinct_test(self):
         """Pictures of which no two have the same caption, each with every caption that is true of it."""
@@ -322,14 +346,14 @@ def report(folders):
     results = [json.loads((Path(folder) / "result.json").read_text()) for folder in folders]
     mean = lambda values: statistics.mean(values)
     names = {"exact": "exact captions %", "cider": "CIDEr", "texts_at_1": "texts R@1 %", "images_at_1": "pictures R@1 %"}
-    print("| way |", " | ".join(f"{name}: mean (each seed)" for name in names.values()), "|")
-    print("|---" * (len(names) + 1) + "|")
+    print("| way | its texts that are right % |", " | ".join(f"{name}: mean (each seed)" for name in names.values()), "|")
+    print("|---" * (len(names) + 2) + "|")
     for way in WAYS:
         cells = []
         for figure in names:
             values = [100 * result["ways"][way][figure] for result in results]
             cells.append(f"{mean(values):.1f} ({', '.join(f'{value:.1f}' for value in values)})")
-        print(f"| {way} |", " | ".join(cells), "|")
+        print(f"| {way} | {100 * mean(right(result, way) for result in results):.0f} |", " | ".join(cells), "|")
     print("\n| texts | number | right % | rejected % | filter's precision % | recall % |\n|---|---|---|---|---|---|")
     table = [("from the web", lambda result: result["web"]), ("synthetic, nucleus", lambda result: result["synthetic"])]
     if all("beams" in result for result in results):
@@ -339,6 +363,18 @@ def report(folders):
         numbers = [f"{100 * mean(of(result)[key] for result in results):.1f}" for key in ["right", "rejected", "precision", "recall"]]
         print(f"| {name} | {of(results[0])['texts']} |", " | ".join(numbers), "|")
     print(f"\nSeeds {', '.join(str(result['seed']) for result in results)}; CPU minutes a seed", ", ".join(f"{result['cpu_minutes']:.0f}" for result in results))
+
+
+def right(result, way):
+    """Share of the right texts among those that a way learns from."""
+    texts = [(result["sizes"]["people"], 1.0)]
+    for origin, kept_by in [("web", ("filter", "both")), ("synthetic", ("both",))]:
+        found = result[origin]
+        if way in kept_by:
+            texts.append((found["texts"] * (1 - found["rejected"]), found["precision"]))
+        elif origin == "web" or way == "captioner":
+            texts.append((found["texts"], found["right"]))
+    return sum(number * share for number, share in texts) / sum(number for number, _ in texts)
 
 
 def check(folder):
@@ -353,18 +389,22 @@ def check(folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run")
-    run.add_argument("folder")
-    run.add_argument("--seed", type=int, default=1)
-    run.add_argument("--trainer", default="target/release/edgeblip-trainer")
-    run.add_argument("--vision", default="models/starter/captioner", help="the checkpoint whose image encoder all start from")
-    run.add_argument("--size", choices=SIZES, default="full")
-    run.add_argument("--threads", type=int, default=1)
+    run, better = commands.add_parser("run"), commands.add_parser("better")
+    for command in [run, better]:
+        command.add_argument("folder")
+        command.add_argument("--seed", type=int, default=1)
+        command.add_argument("--trainer", default="target/release/edgeblip-trainer")
+        command.add_argument("--vision", default="models/starter/captioner", help="whose image encoder all start from")
+        command.add_argument("--size", choices=SIZES, default="full")
+        command.add_argument("--threads", type=int, default=1)
+    better.add_argument("--right", type=float, default=0.75, help="share of synthetic texts to be right")
     commands.add_parser("report").add_argument("folders", nargs="+")
     commands.add_parser("check").add_argument("folder")
     arguments = parser.parse_args()
     if arguments.command == "run":
         Study(arguments).run()
+    elif arguments.command == "better":
+        Study(arguments).better(arguments.right)
     elif arguments.command == "report":
         report(arguments.folders)
     else:

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use blip::config::Role;
 use blip::pixels::Rgb8;
 use clap::Args;
 use edgeblip::decoder::Writing;
-use edgeblip::golden::{check, test_card};
+use edgeblip::golden::{check_captioner, test_card};
 use edgeblip::inference::OperatorTime;
 use edgeblip::kernels::quantized_linear::instruction_set;
 use edgeblip::model::Model;
@@ -18,7 +19,7 @@ use terminal::printable;
 use super::writing::WritingFlags;
 use super::{Common, milliseconds, say, say_json};
 
-/// Answers are checked before anything is timed: a head that answers otherwise than where the bundle was made is an error.
+/// The captioner's answer is checked before anything is timed: another one than where the bundle was made is an error.
 #[derive(Args)]
 pub struct Bench {
     /// Picture to caption; a drawn test card if none is named
@@ -77,11 +78,12 @@ struct Run {
 impl Bench {
     pub fn run(&self) -> Result<ExitCode> {
         let start = Instant::now();
-        let model = self.common.load(|bundle| bundle.manifest().roles())?;
+        let model = self.common.load(|_| vec![Role::Captioner])?;
         let load = start.elapsed();
-        check(&model).context("checking the answers before timing them")?;
+        check_captioner(&model).context("checking the captioner before timing it")?;
         let facts = model.captioner()?.facts();
-        let writing = self.writing.over(facts.decoding, &facts.prompt)?;
+        let writing = Writing { texts: 1, ..self.writing.over(facts.decoding, &facts.prompt)? };
+        let read = model.bundle().tokenizer().prompt(&writing.prompt)?.len();
         let picture = match &self.picture {
             Some(path) => picture::open(path)?,
             None => test_card()?,
@@ -95,7 +97,7 @@ impl Bench {
             runs.iter().all(|run| run.token_ids == first.token_ids),
             "two runs on one picture gave different captions: please report this as a bug"
         );
-        let report = self.report(&model, first, &runs, load);
+        let report = self.report(&model, (first, read), &runs, load);
         if self.common.json {
             say_json(&report)?;
         } else {
@@ -105,8 +107,9 @@ impl Bench {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn report(&self, model: &Model, first: Run, runs: &[Run], load: Duration) -> Report {
-        let tokens = first.token_ids.len().saturating_sub(1).max(1);
+    /// `read` of the first caption's tokens are its start and its prompt, which the decoder reads at once.
+    fn report(&self, model: &Model, (first, read): (Run, usize), runs: &[Run], load: Duration) -> Report {
+        let tokens = first.token_ids.len().saturating_sub(read).max(1);
         let of = |time: &dyn Fn(&Run) -> Duration| Spread::of(runs.iter().map(|run| milliseconds(time(run))));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Report {

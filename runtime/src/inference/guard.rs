@@ -1,5 +1,5 @@
-//! A panic inside tract becomes an error: a stranger's graph can pass every check of ours and still not be one that tract
-//! is ready for.
+//! A panic while a graph is loaded or run becomes an error: a stranger's graph can pass every check of ours and still not be
+//! one that tract, or a kernel, is ready for.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -29,7 +29,7 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> TractResult<T>) -> TractResult<T
     let before = GUARDED.replace(true);
     let done = catch_unwind(AssertUnwindSafe(work));
     GUARDED.set(before);
-    done.unwrap_or_else(|panic| bail!("tract gave up ({})", words(&*panic)))
+    done.unwrap_or_else(|panic| bail!("it cannot be computed ({})", words(&*panic)))
 }
 
 fn words(panic: &(dyn Any + Send)) -> &str {
@@ -45,7 +45,7 @@ mod tests {
     fn a_panic_is_an_error_with_its_words() {
         let none: [u8; 0] = [];
         let error = guarded(|| Ok(std::hint::black_box(&none)[std::hint::black_box(3)])).unwrap_err();
-        assert_eq!(error.to_string(), "tract gave up (index out of bounds: the len is 0 but the index is 3)");
+        assert_eq!(error.to_string(), "it cannot be computed (index out of bounds: the len is 0 but the index is 3)");
         assert_eq!(guarded(|| Ok(7)).unwrap(), 7);
         assert!(!GUARDED.get());
     }

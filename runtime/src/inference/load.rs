@@ -21,7 +21,6 @@ use crate::kernels::quantized_linear::PackedWeights;
 /// Standard operators of our graphs. Any other one, a loop for instance, is not for us.
 const OPERATORS: &[&str] = &[
     "Add",
-    "Cast",
     "Concat",
     "Div",
     "Expand",
@@ -30,7 +29,6 @@ const OPERATORS: &[&str] = &[
     LAYER_NORM,
     "MatMul",
     "Max",
-    "Mul",
     "ReduceL2",
     "Reshape",
     "Shape",
@@ -42,8 +40,10 @@ const FUNCTIONS: &[&str] =
     &[ATTENTION, CACHED_ATTENTION, CROSS_ATTENTION, GELU, KEYS_AND_VALUES, QUANTIZED_EMBEDDING, QUANTIZED_LINEAR];
 /// A standard operator that we have a kernel for.
 const LAYER_NORM: &str = "LayerNormalization";
-/// Largest magnitude of an integer attribute: they are axes, element types and switches.
+/// Largest magnitude of an integer attribute of a standard operator: they are axes, element types and switches.
 const MAX_ATTRIBUTE: u64 = 64;
+/// Largest magnitude of an integer attribute of a function: heads are among them.
+const MAX_FUNCTION_ATTRIBUTE: u64 = blip::config::MAX_SIZE as u64;
 
 /// Refuses to read files: every tensor that is not in the graph itself comes from the bundle's weights.
 struct NoFiles;
@@ -141,6 +141,7 @@ impl Engine {
             LAYER_NORM => {
                 let weight = self.floats(tensor(1)?, width(tensor(1)?)?)?;
                 let bias = self.floats(tensor(2)?, weight.len())?;
+                ensure!(!weight.is_empty(), "it is over rows without a value");
                 ensure!(attribute(node, "axis")?.i == -1, "it is not over the last axis");
                 let epsilon = attribute(node, "epsilon")?.f;
                 ensure!(epsilon.is_finite() && epsilon > 0.0, "epsilon is {epsilon}");
@@ -232,11 +233,14 @@ fn check_nodes(proto: &ModelProto) -> TractResult<()> {
     let mut values: HashSet<&str> = graph.input.iter().map(|input| input.name.as_str()).collect();
     for node in &graph.node {
         let (name, operator) = (&node.name, node.op_type.as_str());
-        let known = if node.domain.is_empty() { OPERATORS } else { FUNCTIONS };
+        let (known, largest) = match node.domain.is_empty() {
+            true => (OPERATORS, MAX_ATTRIBUTE),
+            false => (FUNCTIONS, MAX_FUNCTION_ATTRIBUTE),
+        };
         ensure!(known.contains(&operator), "node {name}: {operator} is not an operator of our graphs");
-        let small = |value: &i64| value.unsigned_abs() <= MAX_ATTRIBUTE;
+        let small = |value: &i64| value.unsigned_abs() <= largest;
         let fits = node.attribute.iter().all(|attribute| small(&attribute.i) && attribute.ints.iter().all(small));
-        ensure!(fits, "node {name}: an attribute is larger than {MAX_ATTRIBUTE}");
+        ensure!(fits, "node {name}: an attribute is larger than {largest}");
         ensure!(!node.output.is_empty(), "node {name} has no output");
         for output in &node.output {
             ensure!(values.insert(output), "{output} is computed twice");

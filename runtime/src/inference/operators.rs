@@ -54,7 +54,7 @@ pub(super) enum Operator {
     Gelu,
     /// `[batch, length, 3 x width]` -> `[batch, length, width]`.
     Attention(Heads),
-    /// The same over a cache, and what goes into it: [`attention::cached`].
+    /// The same over a cache, and the keys and values that go into it.
     CachedAttention(Heads, Cache),
     /// Queries `[batch, length, width]`, and keys and values `[1, heads, memory, head width]`.
     CrossAttention(Heads),

@@ -39,7 +39,7 @@ def main():
         print(f"{'processor':<12}{'operation':<20}{'instructions':>14}{'budget':>14}{'':>8}")
         for budget in budgets:
             counted = count(plugin, programs[budget["program"]], budget)
-            share = counted / budget["instructions"] if budget["instructions"] else float("inf")
+            share = counted / budget["instructions"]
             row = f"{budget['processor']:<12}{budget['operation']:<20}{counted:>14,}{budget['instructions']:>14,}"
             exceeded = share > ALLOWANCE and not arguments.update
             failures += exceeded

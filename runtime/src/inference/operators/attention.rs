@@ -152,6 +152,7 @@ impl Heads {
         if y.is_empty() {
             return Ok(());
         }
+        ensure!(memory.keys.count > 0, "the memory has no rows");
         let queries = sizes.part(queries.as_slice()?, 0);
         attention(&self.attention(&sizes, queries, memory), y);
         Ok(())

@@ -149,7 +149,7 @@ pub fn attend<T: Tiles, const ROWS: usize>(
     }
 }
 
-/// Scales the queries and lays them side by side, `[width, ROWS]`; zeros where there is none.
+/// Scales the queries and lays them side by side, `[width, ROWS]`; the last one again where there is none.
 fn pack_queries<const ROWS: usize>(
     call: &Attention<'_>,
     head: usize,

@@ -149,7 +149,7 @@ fn widen(half: uint16x8_t) -> Vector {
     unsafe {
         asm!("fcvtl {low:v}.4s, {half:v}.4h", "fcvtl2 {high:v}.4s, {half:v}.8h",
             half = in(vreg) half, low = out(vreg) low, high = lateout(vreg) high,
-            options(pure, nomem, nostack, preserves_flags));
+            options(pure, nomem, nostack));
     }
     [low, high]
 }
@@ -161,7 +161,7 @@ fn narrow([low, high]: Vector) -> uint16x8_t {
     unsafe {
         asm!("fcvtn {half:v}.4h, {low:v}.4s", "fcvtn2 {half:v}.8h, {high:v}.4s",
             low = in(vreg) low, high = in(vreg) high, half = out(vreg) half,
-            options(pure, nomem, nostack, preserves_flags));
+            options(pure, nomem, nostack));
     }
     half
 }
