@@ -39,8 +39,10 @@ def main():
         print(f"{'processor':<12}{'operation':<20}{'instructions':>14}{'budget':>14}{'':>8}")
         for budget in budgets:
             counted = count(plugin, programs[budget["program"]], budget)
-            share = counted / budget["instructions"]
-            row = f"{budget['processor']:<12}{budget['operation']:<20}{counted:>14,}{budget['instructions']:>14,}"
+            # A new line has no budget until it is counted.
+            allowed = budget.get("instructions", counted if arguments.update else 1)
+            share = counted / allowed
+            row = f"{budget['processor']:<12}{budget['operation']:<20}{counted:>14,}{allowed:>14,}"
             exceeded = share > ALLOWANCE and not arguments.update
             failures += exceeded
             print(f"{row}{share:>8.1%}{'  exceeded' if exceeded else ''}", flush=True)
