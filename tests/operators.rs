@@ -26,8 +26,8 @@ const OF_TRACT: &[&str] = &[
 /// What stays f32, and the graphs that have it: the patch embedding and the ITM head.
 const FLOAT_PRODUCTS: (&str, [&str; 2]) = ("OptMatMul", ["vision", "matcher"]);
 
-/// What makes the vectors of ITC one long.
-const OF_VECTORS: &[&str] = &["Div", "Max", "Recip", "Reduce<L2>"];
+/// What the graphs of ITC, which make a vector one long in tract's small steps, still may not have.
+const HEAVY: &[&str] = &["EinSum", "Erf", "MatMulInteger", "OptMatMul", "OptMatMulPack", "Softmax"];
 
 fn ran(model: &Model) -> Result<BTreeSet<[String; 3]>> {
     model.profile().start();
@@ -56,7 +56,7 @@ fn plans_hold_no_heavy_operator_that_is_not_ours() -> Result<()> {
             let (product, graphs) = FLOAT_PRODUCTS;
             let allowed = OF_TRACT.contains(&operator.as_str())
                 || operator == product && graphs.contains(&stem(graph)?)
-                || OF_VECTORS.contains(&operator.as_str()) && ["text", "image"].contains(&stem(graph)?);
+                || !HEAVY.contains(&operator.as_str()) && ["text", "image"].contains(&stem(graph)?);
             assert!(allowed, "{graph} runs {operator} in tract");
         }
         let expected = [
