@@ -37,7 +37,7 @@ fn main() {
         [] => {
             println!("1 thread; {}; milliseconds of {RUNS} runs", InstructionSet::fastest());
             println!("{:<20}{:>10}{:>10}{:>10}{:>14}", "operation", "median", "least", "most", "worst error");
-            OPERATIONS.iter().for_each(|operation| time(operation));
+            OPERATIONS.iter().for_each(time);
         }
         [name, runs] => {
             let found = OPERATIONS.iter().find(|operation| operation.0 == name);

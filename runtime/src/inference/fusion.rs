@@ -81,7 +81,10 @@ mod tests {
         node(FUNCTION_DOMAIN, QUANTIZED_LINEAR, &[input, "w", "s", "b"], output)
     }
 
-    fn fused(nodes: Vec<NodeProto>, output: &str) -> (Vec<(String, Vec<String>)>, HashMap<String, After>) {
+    /// Names and inputs of the nodes that are left, and what the layers do.
+    type Fused = (Vec<(String, Vec<String>)>, HashMap<String, After>);
+
+    fn fused(nodes: Vec<NodeProto>, output: &str) -> Fused {
         let output = ValueInfoProto { name: output.to_owned(), ..ValueInfoProto::default() };
         let mut graph = GraphProto { node: nodes, output: vec![output], ..GraphProto::default() };
         let after = fuse(&mut graph, |name| name.len() == 1 && name != "x");
