@@ -147,8 +147,11 @@ impl Snapshots {
         Ok(moved)
     }
 
-    /// Deletes the oldest; one that is cut off does not count as one that stays.
-    fn prune(&self) -> Result<Vec<(PathBuf, std::io::Error)>, SnapshotError> {
+    /// Deletes the oldest; one that is cut off does not count as one that stays. Gives those that would not go.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn prune(&self) -> Result<Vec<(PathBuf, std::io::Error)>, SnapshotError> {
         let whole = self.steps()?.into_iter().rev().filter(|(_, path)| read::body(path).is_ok());
         let old = whole.skip(self.keep);
         Ok(old.filter_map(|(step, path)| self.delete(step, &path).err().map(|error| (path, error))).collect())

@@ -235,6 +235,10 @@ impl<'a> Record<'a> {
             return Ok(folder);
         }
         self.save(learner)?;
+        if let Some(writer) = &self.writer {
+            // A run that was killed after its last snapshot, before the older ones went, has nothing more to save.
+            writer.snapshots.prune()?;
+        }
         self.page(beginning, None)?;
         let state = learner.state()?;
         let trained = Trained {
