@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use tempfile::TempDir;
 
-use crate::bundles::repository;
+use crate::bundles::copy;
 use crate::command_line::run;
 
 mod checkpoints;
@@ -17,16 +17,6 @@ mod texts;
 
 /// A picture that nothing is wrong with.
 const PICTURE: &str = "examples/images/01.png";
-
-/// The files of a folder of the repository, or of a bundle, to be changed.
-fn copy(folder: &Path) -> Result<TempDir> {
-    let copy = TempDir::new()?;
-    for entry in repository("").join(folder).read_dir()? {
-        let path = entry?.path();
-        std::fs::copy(&path, copy.path().join(path.file_name().context("a file has a name")?))?;
-    }
-    Ok(copy)
-}
 
 /// Exports to a folder of its own; the message must hold all `words`, and the folder be as empty as before.
 fn export_is_refused(checkpoint: &Path, flags: &[&str], words: &[&str]) -> Result<()> {

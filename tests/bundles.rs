@@ -21,6 +21,16 @@ pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
+/// The files of a folder of the repository, or of a bundle, to be changed.
+pub fn copy(folder: &Path) -> Result<TempDir> {
+    let copy = TempDir::new()?;
+    for entry in repository("").join(folder).read_dir()? {
+        let path = entry?.path();
+        std::fs::copy(&path, copy.path().join(path.file_name().context("a file has a name")?))?;
+    }
+    Ok(copy)
+}
+
 /// Settings of an export that says no more than it must.
 pub fn settings(precision: Precision, encoder_token: EncoderToken) -> Settings {
     Settings { precision, encoder_token, prompt: String::new(), licence: None }

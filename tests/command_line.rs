@@ -68,6 +68,8 @@ pub fn run<A: AsRef<OsStr>>(name: &str, arguments: &[A]) -> Result<Ran> {
 
 /// As [`run`], for a command that starts the program some other way.
 pub fn finish(command: &mut Command) -> Result<Ran> {
+    // Whoever runs the tests has a cache of their own.
+    ["CACHE_DIRECTORY", "XDG_CACHE_HOME", "HOME"].iter().for_each(|variable| _ = command.env_remove(variable));
     let done = command.current_dir(repository("")).stdin(Stdio::null()).output()?;
     let code = done.status.code().with_context(|| format!("{command:?} ended with {}", done.status))?;
     let ran = Ran { code, out: String::from_utf8(done.stdout)?, err: String::from_utf8(done.stderr)? };

@@ -1,6 +1,7 @@
 //! What crosses the crates, in the order of the data's flow.
 
 mod bundles;
+mod caches;
 mod tidy;
 mod pixels;
 mod transformers;

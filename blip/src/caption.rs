@@ -18,6 +18,35 @@ pub const MAX_TRAINING_BYTES: usize = MAX_TEXT_BYTES / 2;
 #[serde(try_from = "String", into = "String")]
 pub struct Caption(String);
 
+/// Where a text about a picture is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// The caption that was shown.
+    Caption,
+    /// Another text that the captioner wrote.
+    Candidate,
+    /// A person.
+    Human,
+    /// A file beside the picture.
+    Sidecar,
+    /// What the trigger is called.
+    Tag,
+    /// The place where the camera stands.
+    Place,
+}
+
+impl Origin {
+    /// Every one, in the order of reports.
+    pub const ALL: [Origin; 6] =
+        [Origin::Caption, Origin::Candidate, Origin::Human, Origin::Sidecar, Origin::Tag, Origin::Place];
+
+    /// Whether a model wrote it, which may loop or say nothing.
+    pub fn is_written_by_a_model(self) -> bool {
+        matches!(self, Origin::Caption | Origin::Candidate)
+    }
+}
+
 /// Why a text is no caption.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CaptionError {

@@ -55,6 +55,16 @@ pub enum Precision {
     Fp32,
 }
 
+impl Precision {
+    /// Element type of the keys and values that a bundle keeps.
+    pub fn cache(self) -> Element {
+        match self {
+            Precision::Int8 => Element::F16,
+            Precision::Fp32 => Element::F32,
+        }
+    }
+}
+
 impl std::fmt::Display for Precision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

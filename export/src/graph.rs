@@ -23,10 +23,7 @@ pub struct Style {
 impl Style {
     /// Element type of key/value caches and cross-attention keys and values.
     pub fn cache(self) -> Element {
-        match self.precision {
-            Precision::Int8 => Element::F16,
-            Precision::Fp32 => Element::F32,
-        }
+        self.precision.cache()
     }
 }
 

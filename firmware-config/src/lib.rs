@@ -1,14 +1,19 @@
 //! What differs between boards, and nothing that is the same on all of them.
 //!
-//! A [`BoardProfile`] is a table entry. Nothing reads it yet but its own tests: the services, udev rules and packages
-//! that are made from it come with the field runtime.
+//! A [`BoardProfile`] is a file in `boards/`: facts, and those defaults of the configuration that fit the board better
+//! than everybody's. `edgeblip.toml` has every setting with its default.
 
 #![forbid(unsafe_code)]
 
-use serde::Serialize;
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+
+/// The example of a configuration: every setting, explained, with its default.
+pub const EXAMPLE: &str = include_str!("../edgeblip.toml");
 
 /// Vector instructions that every core of a board has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InstructionSet {
     /// ARMv8.0: NEON without 8-bit dot products.
@@ -20,55 +25,54 @@ pub enum InstructionSet {
 }
 
 /// A kind of machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BoardProfile {
     /// Name in configuration files and logs.
-    pub name: &'static str,
-    /// How the board's `/proc/device-tree/model` starts; `None` for a profile that is only chosen by name.
-    pub model: Option<&'static str>,
+    pub name: String,
+    /// How the board's `/proc/device-tree/model` starts; `None` for a profile that no model names.
+    pub model: Option<String>,
     /// Processor cores; `None` where it is not the same for all.
     pub cores: Option<u8>,
     /// Memory of the smallest variant that is sold, in MiB; `None` where it is not known.
-    pub least_memory_mib: Option<u32>,
+    pub memory_mib: Option<u32>,
     /// Vector instructions that may be relied on.
     pub instruction_set: InstructionSet,
+    /// Label of the GPIO chip whose lines are on the header, as its Linux driver gives it; `None` where it is not known.
+    pub gpio: Option<String>,
+    /// Settings whose default is another on this board, by section and key.
+    #[serde(default)]
+    pub defaults: toml::Table,
 }
 
 /// Every profile; the first whose `model` fits is a board's own.
-///
-/// Source: the boards' product briefs at raspberrypi.com; cores are Cortex-A53, A53, A72, A76 and A76.
-pub const PROFILES: &[BoardProfile] = &[
-    raspberry("zero-2w", "Raspberry Pi Zero 2 W", 512, InstructionSet::Neon),
-    raspberry("3b-plus", "Raspberry Pi 3 Model B Plus", 1024, InstructionSet::Neon),
-    raspberry("4", "Raspberry Pi 4 Model B", 1024, InstructionSet::Neon),
-    raspberry("5", "Raspberry Pi 5", 1024, InstructionSet::NeonDotProduct),
-    raspberry("cm5", "Raspberry Pi Compute Module 5", 2048, InstructionSet::NeonDotProduct),
-    any("arm64", InstructionSet::Neon),
-    any("x86-host", InstructionSet::X86),
-];
-
-const fn raspberry(
-    name: &'static str,
-    model: &'static str,
-    memory_mib: u32,
-    instruction_set: InstructionSet,
-) -> BoardProfile {
-    BoardProfile { name, model: Some(model), cores: Some(4), least_memory_mib: Some(memory_mib), instruction_set }
-}
-
-const fn any(name: &'static str, instruction_set: InstructionSet) -> BoardProfile {
-    BoardProfile { name, model: None, cores: None, least_memory_mib: None, instruction_set }
-}
+static PROFILES: LazyLock<[BoardProfile; 7]> = LazyLock::new(|| {
+    let files = [
+        include_str!("../boards/zero-2w.toml"),
+        include_str!("../boards/3b-plus.toml"),
+        include_str!("../boards/4.toml"),
+        include_str!("../boards/5.toml"),
+        include_str!("../boards/cm5.toml"),
+        include_str!("../boards/arm64.toml"),
+        include_str!("../boards/x86-host.toml"),
+    ];
+    files.map(|file| toml::from_str(file).expect("the profiles are read by a test"))
+});
 
 impl BoardProfile {
+    /// Every profile.
+    pub fn all() -> &'static [BoardProfile] {
+        &*PROFILES
+    }
+
     /// The profile with this name.
     pub fn named(name: &str) -> Option<&'static BoardProfile> {
-        PROFILES.iter().find(|profile| profile.name == name)
+        Self::all().iter().find(|profile| profile.name == name)
     }
 
     /// The profile of the board that calls itself `model`, as the kernel's device tree has it.
     pub fn of_model(model: &str) -> Option<&'static BoardProfile> {
-        PROFILES.iter().find(|profile| profile.model.is_some_and(|start| model.starts_with(start)))
+        Self::all().iter().find(|profile| profile.model.as_ref().is_some_and(|start| model.starts_with(start)))
     }
 }
 
@@ -86,15 +90,25 @@ mod tests {
             ("Raspberry Pi Compute Module 5 Rev 1.0\0", "cm5"),
         ];
         for (model, name) in cases {
-            assert_eq!(BoardProfile::of_model(model).map(|profile| profile.name), Some(name));
+            assert_eq!(BoardProfile::of_model(model).map(|profile| profile.name.as_str()), Some(name));
         }
         assert_eq!(BoardProfile::of_model("Radxa ROCK 5B"), None);
     }
 
     #[test]
-    fn no_two_profiles_have_one_name() {
-        for profile in PROFILES {
-            assert_eq!(BoardProfile::named(profile.name), Some(profile));
+    fn a_profile_is_named_as_its_file_and_no_two_are_named_alike() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("boards");
+        let mut files: Vec<String> = folder
+            .read_dir()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        let mut names: Vec<String> = BoardProfile::all().iter().map(|profile| profile.name.clone()).collect();
+        files.sort();
+        names.sort();
+        assert_eq!(files, names);
+        for profile in BoardProfile::all() {
+            assert_eq!(BoardProfile::named(&profile.name), Some(profile));
         }
     }
 }

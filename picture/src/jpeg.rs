@@ -13,7 +13,7 @@ use super::{PictureError, PictureLimits, check_size, upright};
 
 /// Most scans of a progressive JPEG. Encoders write about ten; each is a pass over the whole picture.
 const MAX_SCANS: usize = 500;
-const KIND: &str = "JPEG";
+pub(super) const KIND: &str = "JPEG";
 /// What begins the message of an error of libjpeg, which `mozjpeg` unwinds with.
 const FATAL: &str = "libjpeg fatal error: ";
 
@@ -30,7 +30,7 @@ pub(super) fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<Rgb8, Pictu
     Err(damaged(reason))
 }
 
-fn damaged(reason: impl ToString) -> PictureError {
+pub(super) fn damaged(reason: impl ToString) -> PictureError {
     PictureError::Damaged { kind: KIND, reason: reason.to_string() }
 }
 
@@ -39,7 +39,7 @@ fn unsupported(reason: impl ToString) -> PictureError {
 }
 
 /// Runs a call into libjpeg, which gives up by unwinding: its message. A panic goes on as a panic.
-fn unwound<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+pub(super) fn unwound<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|cause| {
         match cause.downcast_ref::<String>().and_then(|message| message.strip_prefix(FATAL)) {
             Some(message) => message.to_owned(),
@@ -98,9 +98,9 @@ fn rgb_of_ink([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
 }
 
 /// A file in memory that says when more of it is asked for than there is. libjpeg by itself would go on in grey.
-struct Cut<'a> {
-    rest: &'a [u8],
-    end_is_missing: &'a Cell<bool>,
+pub(super) struct Cut<'a> {
+    pub(super) rest: &'a [u8],
+    pub(super) end_is_missing: &'a Cell<bool>,
 }
 
 impl Read for Cut<'_> {
@@ -124,15 +124,15 @@ impl BufRead for Cut<'_> {
 }
 
 /// What is known of a JPEG before libjpeg sees it.
-struct Header {
-    orientation: Orientation,
+pub(super) struct Header {
+    pub(super) orientation: Orientation,
     /// All coefficients are kept until the last scan is read.
     keeps_coefficients: bool,
 }
 
 impl Header {
     /// Looks at the whole file, and lets through what is damaged: libjpeg says what is wrong with it.
-    fn read(bytes: &[u8]) -> Result<Self, PictureError> {
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, PictureError> {
         let mut header = Self { orientation: Orientation::NoTransforms, keeps_coefficients: false };
         let (mut channels, mut scans) = (None, 0);
         for segment in (Segments { rest: bytes }) {
@@ -167,7 +167,7 @@ impl Header {
     }
 
     /// What libjpeg keeps besides some rows: two bytes a coefficient, in whole blocks.
-    fn coefficient_bytes(&self, jpeg: &Decompress<Cut>) -> u64 {
+    pub(super) fn coefficient_bytes(&self, jpeg: &Decompress<Cut>) -> u64 {
         if !self.keeps_coefficients {
             return 0;
         }

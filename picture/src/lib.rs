@@ -1,4 +1,5 @@
-//! A picture file becomes 8-bit RGB, as Pillow would open it: turned upright, alpha dropped, `convert("RGB")`.
+//! A picture file becomes 8-bit RGB, as Pillow would open it: turned upright, alpha dropped, `convert("RGB")`; and so
+//! does a raw [`frame`] of a camera.
 //!
 //! A file is a stranger's: its size is looked at before anything is allocated for it, and every fault is an error
 //! that says what to do.
@@ -6,6 +7,12 @@
 #![forbid(unsafe_code)]
 
 mod jpeg;
+mod encode;
+mod luma;
+pub mod frame;
+
+pub use encode::{EncodeError, JpegQuality, encode_jpeg};
+pub use luma::{Luma8, luma};
 
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};

@@ -1,8 +1,9 @@
 //! A bundle, opened: every file checked against the manifest, weights mapped and not read.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +12,11 @@ use blip::tokenizer::{Tokenizer, TokenizerError};
 use sha2::{Digest, Sha256};
 
 mod built_in;
+mod cache;
 mod interfaces;
+
+use cache::Stamp;
+pub use cache::{Cache, CacheEntry, CacheError};
 
 /// Longest graph, tokenizer or golden file that is read, in bytes; weights have no such limit.
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -28,7 +33,7 @@ pub enum BundleError {
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The manifest is not one that this program reads.
     #[error("{}: {source}", path.display())]
@@ -56,17 +61,23 @@ pub enum BundleError {
     },
 }
 
-/// The bytes of `weights.bin`: mapped from a file, or part of the program.
+/// The bytes of `weights.bin`: in a file, or part of the program.
 #[derive(Clone)]
 pub enum WeightBytes {
-    /// A memory map; pages come in when they are used.
-    Mapped(Arc<memmap2::Mmap>),
+    /// A file and its memory map.
+    Mapped(Arc<MappedFile>),
     /// The bundle that is built in.
     BuiltIn(&'static [u8]),
 }
 
+/// A file that is mapped: a page comes in when it is used, and stays in memory.
+pub struct MappedFile {
+    map: memmap2::Mmap,
+    file: File,
+}
+
 /// Bytes `start..start + length` of the weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Location {
     /// First byte.
     pub start: usize,
@@ -75,22 +86,40 @@ pub struct Location {
 }
 
 impl WeightBytes {
-    /// The bytes at `location`.
+    /// The bytes at `location`, where they lie.
     ///
     /// # Panics
     /// If they lie beyond the end; the loader checks each location when it reads a graph.
     pub fn part(&self, location: Location) -> &[u8] {
-        &self[location.start..location.start + location.length]
-    }
-}
-
-impl std::ops::Deref for WeightBytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            WeightBytes::Mapped(map) => map,
+        let all: &[u8] = match self {
+            WeightBytes::Mapped(mapped) => &mapped.map,
             WeightBytes::BuiltIn(bytes) => bytes,
+        };
+        &all[location.start..location.start + location.length]
+    }
+
+    /// The bytes at `location`, to be used once: a file is read, which leaves no page of its map in memory.
+    ///
+    /// # Errors
+    /// The system's.
+    ///
+    /// # Panics
+    /// As [`WeightBytes::part`].
+    pub fn read(&self, location: Location) -> io::Result<Cow<'_, [u8]>> {
+        #[cfg(unix)]
+        if let WeightBytes::Mapped(mapped) = self {
+            let mut bytes = vec![0; location.length];
+            std::os::unix::fs::FileExt::read_exact_at(&mapped.file, &mut bytes, location.start as u64)?;
+            return Ok(Cow::Owned(bytes));
+        }
+        Ok(Cow::Borrowed(self.part(location)))
+    }
+
+    /// How many there are.
+    pub fn length(&self) -> usize {
+        match self {
+            WeightBytes::Mapped(mapped) => mapped.map.len(),
+            WeightBytes::BuiltIn(bytes) => bytes.len(),
         }
     }
 }
@@ -103,6 +132,8 @@ pub struct Bundle {
     files: HashMap<String, Vec<u8>>,
     weights: WeightBytes,
     tokenizer: Tokenizer,
+    cache: Option<CacheEntry>,
+    cache_error: Option<CacheError>,
 }
 
 impl Bundle {
@@ -111,6 +142,14 @@ impl Bundle {
     /// # Errors
     /// The first file that is missing, unreadable, changed or of another format version, by name.
     pub fn open(folder: &Path) -> Result<Bundle, BundleError> {
+        Self::open_with(folder, None)
+    }
+
+    /// [`Bundle::open`] with a cache: weights that did not change since it last saw them are not read again.
+    ///
+    /// # Errors
+    /// As [`Bundle::open`]. A cache that cannot be written is none: see [`Bundle::cache_error`].
+    pub fn open_with(folder: &Path, cache: Option<&Cache>) -> Result<Bundle, BundleError> {
         let path = folder.join(MANIFEST);
         let manifest_bytes = read(&path, MAX_MANIFEST_BYTES as u64 + 1)?;
         let manifest = Manifest::from_json(&manifest_bytes).map_err(|source| BundleError::Manifest { path, source })?;
@@ -121,8 +160,10 @@ impl Bundle {
             check(&path, &bytes, facts)?;
             files.insert(name.clone(), bytes);
         }
-        let weights = open_weights(&folder.join(WEIGHTS), &manifest.files[WEIGHTS])?;
-        Self::assemble(folder.to_path_buf(), &manifest_bytes, manifest, files, weights)
+        let cache = cache.map(|cache| cache.entry(&hex(&Sha256::digest(&manifest_bytes))));
+        let (weights, cache_error) = open_weights(&folder.join(WEIGHTS), &manifest.files[WEIGHTS], cache.as_ref())?;
+        let bundle = Self::assemble(folder.to_path_buf(), &manifest_bytes, manifest, files, weights)?;
+        Ok(Bundle { cache, cache_error, ..bundle })
     }
 
     /// The bundle that is part of the program.
@@ -158,7 +199,8 @@ impl Bundle {
             Tokenizer::from_json(bytes, manifest.tokens).map_err(|source| BundleError::Tokenizer { path, source })?;
         interfaces::check(&manifest, tokenizer.vocabulary().words().len())
             .map_err(|what| BundleError::Damaged { path: place.join(MANIFEST), what })?;
-        Ok(Bundle { place, id: hex(&Sha256::digest(manifest_bytes)), manifest, files, weights, tokenizer })
+        let id = hex(&Sha256::digest(manifest_bytes));
+        Ok(Bundle { place, id, manifest, files, weights, tokenizer, cache: None, cache_error: None })
     }
 
     /// SHA-256 of the manifest: the bundle's name.
@@ -201,6 +243,16 @@ impl Bundle {
     pub fn weights(&self) -> &WeightBytes {
         &self.weights
     }
+
+    /// The cache's part for this bundle.
+    pub fn cache(&self) -> Option<&CacheEntry> {
+        self.cache.as_ref()
+    }
+
+    /// Why the next start has to read the weights again.
+    pub fn cache_error(&self) -> Option<&CacheError> {
+        self.cache_error.as_ref()
+    }
 }
 
 fn missing(path: &Path) -> BundleError {
@@ -215,29 +267,53 @@ fn read(path: &Path, most: u64) -> Result<Vec<u8>, BundleError> {
     Ok(bytes)
 }
 
-/// Checks the weights by reading them, which leaves no page of the map in memory, and then maps them.
-fn open_weights(path: &Path, facts: &FileFacts) -> Result<WeightBytes, BundleError> {
+/// Checks the weights, unless the cache remembers that they are whole, and maps them.
+fn open_weights(
+    path: &Path,
+    facts: &FileFacts,
+    cache: Option<&CacheEntry>,
+) -> Result<(WeightBytes, Option<CacheError>), BundleError> {
     let unreadable = |source| BundleError::Read { path: path.to_path_buf(), source };
     let mut file = File::open(path).map_err(unreadable)?;
+    let mut cache_error = None;
+    // Copies of one bundle have one part of the cache.
+    let name = path.canonicalize().unwrap_or_else(|_| path.to_path_buf()).display().to_string();
+    if !cache.is_some_and(|cache| cache.is_remembered(&name, &file)) {
+        let before = Stamp::of(&file).ok();
+        let (length, sha256) = hash(&mut file).map_err(unreadable)?;
+        compare(path, length, &sha256, facts)?;
+        // Bytes that somebody wrote meanwhile were perhaps never hashed.
+        let same = before.filter(|before| Stamp::of(&file).is_ok_and(|after| after == *before));
+        cache_error = cache.zip(same).and_then(|(cache, stamp)| cache.remember(&name, stamp).err());
+    }
+    let map = map(&file).map_err(unreadable)?;
+    compare(path, map.len() as u64, &facts.sha256, facts)?;
+    Ok((WeightBytes::Mapped(Arc::new(MappedFile { map, file })), cache_error))
+}
+
+/// Maps a file of a bundle or of its cache.
+pub(crate) fn map(file: &File) -> io::Result<memmap2::Mmap> {
+    // SAFETY: `weights.bin` and packed weights, which alone come here, are immutable once written: they are replaced by
+    // renaming and never written in place.
+    unsafe { memmap2::Mmap::map(file) }
+}
+
+/// Reads the whole file, which leaves no page of a map in memory: its length and SHA-256.
+fn hash(file: &mut File) -> io::Result<(u64, String)> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; READ_BYTES];
     let mut length = 0;
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => break,
+            Ok(0) => return Ok((length, hex(&hash.finalize()))),
             Ok(count) => {
                 hash.update(&buffer[..count]);
                 length += count as u64;
             }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(unreadable(error)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
-    compare(path, length, &hex(&hash.finalize()), facts)?;
-    // SAFETY: a bundle is immutable once written; its files are replaced by renaming and never written in place.
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(unreadable)?;
-    compare(path, map.len() as u64, &facts.sha256, facts)?;
-    Ok(WeightBytes::Mapped(Arc::new(map)))
 }
 
 fn check(path: &Path, bytes: &[u8], facts: &FileFacts) -> Result<(), BundleError> {

@@ -8,20 +8,25 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use blip::config::Role;
 use clap::{Args, Parser, Subcommand};
-use edgeblip::bundle::Bundle;
+use edgeblip::bundle::{Bundle, Cache};
+use edgeblip::cores::big_cores;
 use edgeblip::model::Model;
 use terminal::{explained, json};
 
 mod ask;
 mod bench;
 mod caption;
+mod config;
+mod doctor;
 mod embed;
+mod pairs;
 mod pictures;
+mod run;
 mod score;
 mod search;
 mod writing;
 
-/// BLIP on small boards: captions pictures, scores texts, answers questions, searches.
+/// BLIP on small boards: captions pictures, scores texts, answers questions, searches; and lives on a board with a camera.
 #[derive(Parser)]
 #[command(version, propagate_version = true)]
 struct Cli {
@@ -43,6 +48,14 @@ enum Command {
     Search(search::Search),
     /// Say how fast this machine captions, in one line
     Bench(bench::Bench),
+    /// Live on a board: look, caption, filter and keep, until told to stop
+    Run(run::Run),
+    /// List, show, check, label and forget pairs that were kept
+    Pairs(pairs::Pairs),
+    /// Print the configuration in effect
+    Config(config::Print),
+    /// Check board, camera, pins, disk, clock and bundle, and say what to do
+    Doctor(doctor::Doctor),
 }
 
 /// What every command takes.
@@ -51,9 +64,12 @@ struct Common {
     /// Folder of the bundle; the small built-in one if none is named
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
-    /// Threads to compute on; all cores if none is named
+    /// Threads to compute on; as many as there are big cores if none is named
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
+    /// Folder for what makes the next start with a bundle short; ~/.cache/edgeblip if none is named
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
@@ -62,12 +78,39 @@ struct Common {
 impl Common {
     /// Opens the bundle and loads those heads in `roles`.
     fn load(&self, roles: impl FnOnce(&Bundle) -> Vec<Role>) -> Result<Model> {
-        let bundle = Bundle::open_or_built_in(self.bundle.as_deref()).context("opening the bundle")?;
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = self.threads.map_or_else(cores, usize::from);
+        let bundle = match &self.bundle {
+            Some(folder) => Bundle::open_with(folder, self.cache().as_ref()),
+            None => Bundle::built_in(),
+        };
+        let bundle = bundle.context("opening the bundle")?;
         let roles = roles(&bundle);
-        Model::load(Arc::new(bundle), &roles, threads).context("loading the bundle")
+        let model = Model::load(Arc::new(bundle), &roles, self.threads()).context("loading the bundle")?;
+        if let Some(error) = model.cache_error() {
+            warn(error);
+        }
+        Ok(model)
     }
+
+    fn threads(&self) -> usize {
+        self.threads.map_or_else(big_cores, usize::from)
+    }
+
+    fn cache(&self) -> Option<Cache> {
+        cache_of(self.cache.as_ref())
+    }
+}
+
+/// The folder that is named, or the one that systemd makes for a service, or the user's own.
+fn cache_of(named: Option<&PathBuf>) -> Option<Cache> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let of_user = || {
+        let caches = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+        caches.map(|caches| caches.join("edgeblip"))
+    };
+    // Several folders of one service stand there with colons between them.
+    let of_service = || std::env::split_paths(&variable("CACHE_DIRECTORY")?).next();
+    let folder = named.cloned().or_else(of_service).or_else(of_user);
+    folder.filter(|folder| folder.is_absolute() || named.is_some()).map(Cache::at)
 }
 
 /// Runs the command that the arguments name.
@@ -81,6 +124,10 @@ pub fn run() -> ExitCode {
         Command::Embed(command) => command.run(),
         Command::Search(command) => command.run(),
         Command::Bench(command) => command.run(),
+        Command::Run(command) => command.run(),
+        Command::Pairs(command) => command.run(),
+        Command::Config(command) => command.run(),
+        Command::Doctor(command) => command.run(),
     };
     match done {
         Ok(code) => code,
@@ -105,6 +152,11 @@ fn say_json(value: &impl serde::Serialize) -> Result<()> {
 /// Writes an error to standard error.
 fn complain(error: &anyhow::Error) {
     let _ = writeln!(std::io::stderr().lock(), "edgeblip: {}", explained(error.as_ref()));
+}
+
+/// Writes to standard error what is no error, but worth knowing.
+fn warn(error: &(dyn std::error::Error + 'static)) {
+    let _ = writeln!(std::io::stderr().lock(), "edgeblip: warning: {}", explained(error));
 }
 
 /// The reader of our output has gone, as `head` does: nothing is wrong.

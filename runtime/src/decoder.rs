@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use blip::config::TextConfig;
 use blip::decoding::{DecodingError, DecodingOptions, LanguageModel, Search, decode};
-use blip::manifest::{Element, StackFacts};
+use blip::manifest::StackFacts;
 use blip::tokenizer::TokenizerError;
 
 use crate::bundle::Bundle;
-use crate::inference::{Engine, Graph, InferenceError, Tensor};
+use crate::inference::{CachedGraph, Engine, InferenceError, KeyValueCache, Tensor};
 use crate::vision::Memory;
 
 /// A text that cannot be written.
@@ -57,23 +57,18 @@ pub struct Caption {
 /// A loaded decoder.
 pub struct Decoder {
     bundle: Arc<Bundle>,
-    graph: Graph,
+    graph: CachedGraph,
     config: TextConfig,
-    cache: Element,
 }
 
 impl Decoder {
     /// Loads the decoder that `facts` names.
     ///
     /// # Errors
-    /// As [`Engine::load`].
+    /// As [`Engine::load_decoder`].
     pub fn load(engine: &Engine, facts: &StackFacts) -> Result<Decoder, InferenceError> {
-        let graph = engine.load(&facts.graph, &[])?;
-        let cache = graph.element("past_key_0").ok_or_else(|| InferenceError::Graph {
-            graph: facts.graph.clone(),
-            what: "it has no input past_key_0".to_owned(),
-        })?;
-        Ok(Decoder { bundle: Arc::clone(engine.bundle()), graph, config: facts.config.clone(), cache })
+        let graph = engine.load_decoder(&facts.graph)?;
+        Ok(Decoder { bundle: Arc::clone(engine.bundle()), graph, config: facts.config.clone() })
     }
 
     /// Writes texts about what `memory` holds, the best first.
@@ -97,7 +92,7 @@ impl Decoder {
 
     /// A decoding that has not read anything yet.
     pub fn start<'a>(&'a self, memory: &'a Memory) -> Decoding<'a> {
-        Decoding { decoder: self, memory, past: Vec::new(), new: Vec::new() }
+        Decoding { decoder: self, memory, cache: self.graph.cache() }
     }
 
     fn check_length(&self, options: &DecodingOptions) -> Result<(), DecoderError> {
@@ -109,26 +104,16 @@ impl Decoder {
     }
 }
 
-/// Rows of tokens in the making, with their caches.
+/// Texts in the making, with what the decoder remembers of them.
 pub struct Decoding<'a> {
     decoder: &'a Decoder,
     memory: &'a Memory,
-    /// Keys and values of every layer for the tokens before the last call.
-    past: Vec<Tensor>,
-    /// Keys and values of every layer for the tokens of the last call.
-    new: Vec<Tensor>,
+    cache: KeyValueCache,
 }
 
 impl Decoding<'_> {
-    fn run(&mut self, ids: Tensor, past: Vec<Tensor>) -> Result<Vec<f32>, InferenceError> {
-        let mut inputs = Vec::with_capacity(1 + past.len() + self.memory.0.len());
-        inputs.push(ids);
-        inputs.extend(past.iter().cloned());
-        inputs.extend(self.memory.0.iter().cloned());
-        let mut outputs = self.decoder.graph.run(&inputs)?;
-        let logits = outputs.remove(0);
-        self.past = past;
-        self.new = outputs;
+    fn read(&mut self, ids: Tensor) -> Result<Vec<f32>, InferenceError> {
+        let logits = self.decoder.graph.run(&mut self.cache, ids, &self.memory.0)?;
         Ok(logits.as_f32().map(<[f32]>::to_vec).unwrap_or_default())
     }
 }
@@ -137,17 +122,13 @@ impl LanguageModel for Decoding<'_> {
     type Error = InferenceError;
 
     fn start(&mut self, prompt: &[u32]) -> Result<Vec<f32>, InferenceError> {
-        let config = &self.decoder.config;
-        let shape = [1, config.heads, 0, config.width / config.heads];
-        let past = vec![Tensor::empty(self.decoder.cache, &shape); 2 * config.layers];
-        self.run(Tensor::from_ids(prompt), past)
+        self.cache = self.decoder.graph.cache();
+        self.read(Tensor::from_ids(prompt))
     }
 
     fn step(&mut self, rows: &[(usize, u32)]) -> Result<Vec<f32>, InferenceError> {
-        let parents: Vec<usize> = rows.iter().map(|&(parent, _)| parent).collect();
+        self.cache.branch(rows.iter().map(|&(parent, _)| parent));
         let ids: Vec<i64> = rows.iter().map(|&(_, token)| i64::from(token)).collect();
-        let join = |(past, new): (&Tensor, &Tensor)| Tensor::continued(past, new, &parents);
-        let past = self.past.iter().zip(&self.new).map(join).collect();
-        self.run(Tensor::from_i64(&[rows.len(), 1], &ids), past)
+        self.read(Tensor::from_i64(&[rows.len(), 1], &ids))
     }
 }

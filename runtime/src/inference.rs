@@ -1,25 +1,30 @@
 //! Runs a bundle's graphs. The only module that knows tract.
 //!
 //! tract loads, checks, plans and schedules. Calls of the functions in the domain `edgeblip` become operators of ours,
-//! which own packed weights made once for each tensor in `weights.bin`, whichever graphs share it.
+//! which own packed weights, one of them for each tensor in `weights.bin`, whichever graphs share it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
-use blip::manifest::{Element, Port};
+use blip::manifest::{Dimension, Element, GraphFacts, Port};
 use tract_linalg::multithread::{Executor, multithread_tract_scope};
 use tract_onnx::prelude::*;
 
-use crate::bundle::{Bundle, BundleError, Location};
+use crate::bundle::{Bundle, BundleError, CacheError};
 
 mod guard;
 mod profile;
+mod cache;
 mod operators;
+mod stored;
+mod packing;
 mod fusion;
+mod in_place;
 mod load;
 mod tensor;
 
+pub use cache::KeyValueCache;
 pub use profile::{OperatorTime, Profile};
 pub use tensor::Tensor;
 
@@ -71,7 +76,7 @@ pub enum InferenceError {
 pub struct Engine {
     bundle: Arc<Bundle>,
     threads: Arc<rayon::ThreadPool>,
-    packed: Mutex<HashMap<Location, Arc<crate::kernels::quantized_linear::PackedWeights>>>,
+    packing: packing::Packing,
     profile: Arc<Profile>,
 }
 
@@ -87,12 +92,17 @@ impl Engine {
             .thread_name(|index| format!("edgeblip-{index}"))
             .build()
             .map_err(|error| InferenceError::Threads { threads, what: error.to_string() })?;
-        Ok(Engine { bundle, threads: Arc::new(pool), packed: Mutex::default(), profile: Arc::default() })
+        Ok(Engine { bundle, threads: Arc::new(pool), packing: packing::Packing::default(), profile: Arc::default() })
     }
 
     /// The bundle.
     pub fn bundle(&self) -> &Arc<Bundle> {
         &self.bundle
+    }
+
+    /// Why the next start takes as long as this one, where a cache was to make it shorter.
+    pub fn cache_error(&self) -> Option<&CacheError> {
+        self.bundle.cache_error().or_else(|| self.packing.error())
     }
 
     /// What the operators of its graphs take.
@@ -105,15 +115,51 @@ impl Engine {
     /// # Errors
     /// [`InferenceError::Bundle`] or [`InferenceError::Graph`].
     pub fn load(&self, name: &str, sizes: &[(&str, usize)]) -> Result<Graph, InferenceError> {
-        let facts = self.bundle.manifest().graphs.get(name).ok_or_else(|| InferenceError::Graph {
+        let facts = self.facts(name)?;
+        let (plan, _) = self.planned(name, sizes)?;
+        Ok(self.graph(name, plan, [facts.inputs.clone(), facts.outputs.clone()]))
+    }
+
+    /// Loads a decoder, whose caches stay where they are between its calls.
+    ///
+    /// # Errors
+    /// As [`Engine::load`], and a graph without caches.
+    pub fn load_decoder(&self, name: &str) -> Result<CachedGraph, InferenceError> {
+        let facts = self.facts(name)?;
+        let (plan, layers) = self.planned(name, &[])?;
+        let damaged = |what: &str| InferenceError::Graph { graph: name.to_owned(), what: what.to_owned() };
+        let mut keys = facts.inputs.iter().filter(|port| port.name.starts_with(in_place::PAST_KEY));
+        let mut length = keys.next().ok_or_else(|| damaged("it has no cache"))?.clone();
+        if layers != 1 + keys.count() {
+            return Err(damaged("the manifest names other caches than it has"));
+        }
+        let &[_, Dimension::Fixed(heads), _, Dimension::Fixed(head_width)] = length.shape.as_slice() else {
+            return Err(damaged("its cache has no heads"));
+        };
+        length.shape[3] = Dimension::Fixed(0);
+        let inputs = facts.inputs.iter().filter(|port| !port.name.starts_with("past_")).cloned();
+        let mut inputs: Vec<Port> = inputs.collect();
+        let element = length.element;
+        inputs.insert(1, length);
+        let outputs = facts.outputs.iter().take(1).cloned().collect();
+        Ok(CachedGraph { graph: self.graph(name, plan, [inputs, outputs]), element, layers, heads, head_width })
+    }
+
+    fn facts(&self, name: &str) -> Result<&GraphFacts, InferenceError> {
+        self.bundle.manifest().graphs.get(name).ok_or_else(|| InferenceError::Graph {
             graph: name.to_owned(),
             what: "the manifest does not list it".to_owned(),
-        })?;
-        let plan = guard::guarded(|| self.plan(name, sizes))
-            .map_err(|error| InferenceError::Graph { graph: name.to_owned(), what: format!("{error:#}") })?;
+        })
+    }
+
+    fn planned(&self, name: &str, sizes: &[(&str, usize)]) -> Result<(Arc<TypedRunnableModel>, usize), InferenceError> {
+        guard::guarded(|| self.plan(name, sizes))
+            .map_err(|error| InferenceError::Graph { graph: name.to_owned(), what: format!("{error:#}") })
+    }
+
+    fn graph(&self, name: &str, plan: Arc<TypedRunnableModel>, [inputs, outputs]: [Vec<Port>; 2]) -> Graph {
         let (threads, profile) = (Arc::clone(&self.threads), Arc::clone(&self.profile));
-        let (inputs, outputs) = (facts.inputs.clone(), facts.outputs.clone());
-        Ok(Graph { name: name.to_owned(), plan, inputs, outputs, threads, profile })
+        Graph { name: name.to_owned(), plan, inputs, outputs, threads, profile }
     }
 }
 
@@ -133,6 +179,10 @@ impl Graph {
     /// # Errors
     /// [`InferenceError::Shape`] before anything runs, [`InferenceError::Run`] if tract stops or answers otherwise.
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, InferenceError> {
+        self.run_over(None, inputs)
+    }
+
+    fn run_over(&self, cache: Option<&KeyValueCache>, inputs: &[Tensor]) -> Result<Vec<Tensor>, InferenceError> {
         if inputs.len() != self.inputs.len() {
             return Err(self.stopped(&format!("got {} inputs, it has {}", inputs.len(), self.inputs.len())));
         }
@@ -152,8 +202,7 @@ impl Graph {
             1 => Executor::SingleThread,
             _ => Executor::MultiThread(Arc::clone(&self.threads)),
         };
-        let run =
-            || guard::guarded(|| if self.profile.is_on() { self.run_counted(values) } else { self.plan.run(values) });
+        let run = || guard::guarded(|| self.run_plan(cache, values));
         let outputs = self.threads.install(|| multithread_tract_scope(executor, run));
         let outputs = outputs.map_err(|error| self.stopped(&format!("{error:#}")))?;
         let outputs: Vec<Tensor> = outputs.into_iter().map(Tensor::from_value).collect();
@@ -170,8 +219,15 @@ impl Graph {
         Ok(outputs)
     }
 
-    fn run_counted(&self, values: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        self.plan.spawn()?.run_plan_with_eval(values, |context, state, node, inputs| {
+    fn run_plan(&self, cache: Option<&KeyValueCache>, values: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let mut state = self.plan.spawn()?;
+        if let Some(cache) = cache {
+            state.turn_state.shared.insert(cache.share());
+        }
+        if !self.profile.is_on() {
+            return state.run(values);
+        }
+        state.run_plan_with_eval(values, |context, state, node, inputs| {
             let start = Instant::now();
             let outputs = tract_onnx::tract_core::plan::eval(context, state, node, inputs);
             let kernel = node.op_as::<operators::Operator>().map_or("tract".to_owned(), operators::Operator::kernel);
@@ -180,12 +236,44 @@ impl Graph {
         })
     }
 
-    /// Element type of the input `name`.
-    pub fn element(&self, name: &str) -> Option<Element> {
-        self.inputs.iter().find(|port| port.name == name).map(|port| port.element)
-    }
-
     fn stopped(&self, what: &str) -> InferenceError {
         InferenceError::Run { graph: self.name.clone(), what: what.to_owned() }
+    }
+}
+
+/// A loaded decoder.
+///
+/// In the file its caches are inputs and outputs; here they are a [`KeyValueCache`].
+pub struct CachedGraph {
+    graph: Graph,
+    element: Element,
+    layers: usize,
+    heads: usize,
+    head_width: usize,
+}
+
+impl CachedGraph {
+    /// A cache for one text that has no tokens yet.
+    pub fn cache(&self) -> KeyValueCache {
+        KeyValueCache::new(self.element, self.layers, self.heads, self.head_width)
+    }
+
+    /// Reads `ids`, `[texts, length]`, after what the cache holds, which then holds them too.
+    ///
+    /// `memory` is what the manifest's inputs name after the caches. Gives the graph's first output.
+    ///
+    /// # Errors
+    /// As [`Graph::run`]; the cache is then as it was.
+    pub fn run(&self, cache: &mut KeyValueCache, ids: Tensor, memory: &[Tensor]) -> Result<Tensor, InferenceError> {
+        let [texts, length] = {
+            let mut slots = cache.lock();
+            slots.begin(ids.shape().last().copied().unwrap_or(0));
+            slots.size()
+        };
+        let past = Tensor::empty(self.element, &[texts, self.heads, length, 0]);
+        let inputs: Vec<Tensor> = [ids, past].into_iter().chain(memory.iter().cloned()).collect();
+        let mut outputs = self.graph.run_over(Some(cache), &inputs)?;
+        cache.lock().end();
+        Ok(outputs.swap_remove(0))
     }
 }

@@ -4,6 +4,7 @@
 
 pub use picture;
 
+pub mod cores;
 pub mod kernels;
 pub mod bundle;
 pub mod inference;
@@ -15,3 +16,5 @@ pub mod answerer;
 pub mod model;
 pub mod search;
 pub mod golden;
+pub mod filter;
+pub mod pipeline;

@@ -1,4 +1,4 @@
-//! `edgeblip`: captions, scores, answers, vectors and search on one machine.
+//! `edgeblip`: captions, scores, answers, vectors and search on one machine, and the field runtime.
 
 mod cli;
 

@@ -8,7 +8,7 @@ use blip::manifest::VisionFacts;
 use blip::pixels::Rgb8;
 
 use crate::answerer::Answerer;
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, CacheError};
 use crate::captioner::Captioner;
 use crate::inference::{Engine, InferenceError, Profile};
 use crate::matcher::Matcher;
@@ -86,6 +86,11 @@ impl Model {
     /// The bundle.
     pub fn bundle(&self) -> &Bundle {
         self.engine.bundle()
+    }
+
+    /// Why the next start takes as long as this one, where a cache was to make it shorter.
+    pub fn cache_error(&self) -> Option<&CacheError> {
+        self.engine.cache_error()
     }
 
     /// What the operators of the loaded graphs take.

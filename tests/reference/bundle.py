@@ -130,7 +130,7 @@ class Bundle:
                 return ids, total
             logits = decoding.step([ids[-1]])[0]
 
-    def beam(self, stack, memory, start, beams, max_length=20):
+    def beam(self, stack, memory, start, beams, max_length=20, min_length=0):
         """Beam search as transformers 5 does it with length penalty 1 and without early stopping."""
         decoding = self.decoding(stack, memory)
         running, finished = [([start], 0.0)], []
@@ -138,6 +138,8 @@ class Bundle:
         while True:
             scores = numpy.array([[score] for _, score in running]) + log_softmax(logits)
             length = len(running[0][0]) + 1
+            if length <= min_length:
+                scores[:, self.end] = -numpy.inf
             best = numpy.argsort(-scores, axis=None, kind="stable")[: 2 * beams]
             best = [(int(index) // scores.shape[1], int(index) % scores.shape[1]) for index in best]
             ended = lambda token: token == self.end or length == max_length

@@ -1,8 +1,8 @@
 """Captions one picture with a bundle in ONNX Runtime and says what it cost.
 
-    python time_onnxruntime.py BUNDLE PICTURE [--threads N] [--tokens 20] [--repeats 3] [--quantize FOLDER] [--against IDS]
+    python time_onnxruntime.py BUNDLE PICTURE [--threads N] [--tokens 20] [--beams 1] [--repeats 3] [--quantize FOLDER] [--against IDS]
 
-The caption is greedy and `--tokens` long, as in time_transformers.py, whose JSON line this one prints too. Only the captioner's three graphs are
+The caption is greedy, or of the best of so many beams, and `--tokens` long, as in time_transformers.py, whose JSON line this one prints too. Only the captioner's three graphs are
 loaded. `--quantize` first makes ONNX Runtime's own dynamic int8 of them in FOLDER (weights by channel), and times those; that needs onnx besides.
 `--against` takes another program's ids: the line then says where they part from these, and how far apart the two logits are there.
 """
@@ -54,6 +54,7 @@ def main():
     parser.add_argument("picture", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=20)
+    parser.add_argument("--beams", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quantize", type=Path)
     parser.add_argument("--against", type=json.loads, help="ids as a JSON list")
@@ -77,7 +78,11 @@ def main():
         (states,) = bundle.graphs[head["vision"]["graph"]].run(pixels)
         seen = time.perf_counter()
         memory = bundle.memory(head["decoder"], states)
-        ids, _ = bundle.greedy(head["decoder"], memory, start, arguments.tokens, arguments.tokens)
+        length = {"max_length": arguments.tokens, "min_length": arguments.tokens}
+        if arguments.beams == 1:
+            ids, _ = bundle.greedy(head["decoder"], memory, start, **length)
+        else:
+            ids, _ = bundle.beam(head["decoder"], memory, start, arguments.beams, **length)
         ended = time.perf_counter()
         spent["caption_s"].append(ended - wall)
         spent["cpu_s"].append(time.process_time() - cpu)

@@ -1,8 +1,8 @@
 """Captions one picture with transformers in float32 and says what it cost.
 
-    python time_transformers.py CHECKPOINT PICTURE [--threads N] [--tokens 20] [--repeats 3]
+    python time_transformers.py CHECKPOINT PICTURE [--threads N] [--tokens 20] [--beams 1] [--repeats 3]
 
-CHECKPOINT is a Hugging Face folder of a captioner. The caption is greedy, from the start token alone, `--tokens` long with the start token
+CHECKPOINT is a Hugging Face folder of a captioner. The caption is greedy, or of the best of so many beams, from the start token alone, `--tokens` long with the start token
 counted; `min_length` keeps a random model from ending early, so that the work is the same for everybody. Preprocessing is inside the timed part.
 Prints one JSON line: versions, seconds to load, medians of the wall and CPU seconds of a caption, of the image encoder and of a generated token,
 peak resident memory of the process, token ids.
@@ -20,6 +20,7 @@ parser.add_argument("checkpoint")
 parser.add_argument("picture")
 parser.add_argument("--threads", type=int, default=1)
 parser.add_argument("--tokens", type=int, default=20)
+parser.add_argument("--beams", type=int, default=1)
 parser.add_argument("--repeats", type=int, default=3)
 arguments = parser.parse_args()
 
@@ -49,7 +50,8 @@ for _ in range(arguments.repeats):
     picture = Image.open(arguments.picture)
     pixel_values = processor(picture, return_tensors="pt").pixel_values
     prepared = time.perf_counter()
-    ids = model.generate(pixel_values, max_length=arguments.tokens, min_length=arguments.tokens)[0].tolist()
+    length = {"max_length": arguments.tokens, "min_length": arguments.tokens}
+    ids = model.generate(pixel_values, num_beams=arguments.beams, do_sample=False, **length)[0].tolist()
     ended = time.perf_counter()
     seconds.append(ended - wall)
     cpu_seconds.append(time.process_time() - cpu)

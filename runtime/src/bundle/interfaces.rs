@@ -1,7 +1,7 @@
 //! What each head asks of its graphs: the ports in the manifest must be those that the head's sizes give.
 
 use blip::config::{TextConfig, VisionConfig};
-use blip::manifest::{Dimension, Element, Manifest, Port, Precision, StackFacts, VisionFacts};
+use blip::manifest::{Dimension, Element, Manifest, Port, StackFacts, VisionFacts};
 
 /// Looks for sizes that contradict a graph's ports, each other, or a vocabulary of `words` words.
 ///
@@ -90,10 +90,7 @@ impl Check<'_> {
 
     /// Keys and values of every layer.
     fn layers(&self, config: &TextConfig, name: &str, [batch, length]: [Dimension; 2]) -> Vec<Port> {
-        let cache = match self.manifest.precision {
-            Precision::Int8 => Element::F16,
-            Precision::Fp32 => Element::F32,
-        };
+        let cache = self.manifest.precision.cache();
         let shape = [batch, fixed(config.heads), length, fixed(config.width / config.heads)];
         let pair = |layer| ["key", "value"].map(|kind| port(&format!("{name}_{kind}_{layer}"), cache, shape.clone()));
         (0..config.layers).flat_map(pair).collect()

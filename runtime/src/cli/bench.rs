@@ -116,7 +116,7 @@ impl Bench {
             version: env!("CARGO_PKG_VERSION"),
             machine: machine(),
             cores,
-            threads: self.common.threads.map_or(cores, usize::from),
+            threads: self.common.threads(),
             kernel: instruction_set().to_string(),
             bundle: model.bundle().id().chars().take(12).collect(),
             runs: self.runs,

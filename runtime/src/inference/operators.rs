@@ -4,9 +4,11 @@ mod attention;
 
 use std::sync::Arc;
 
+use blip::manifest::Element;
 use tract_onnx::tract_hir::internal::*;
 
-pub(super) use self::attention::{Cache, Heads};
+pub(super) use self::attention::Heads;
+use super::cache::KeyValueCache;
 use crate::bundle::{Location, WeightBytes};
 use crate::kernels::gelu::gelu;
 use crate::kernels::lanes;
@@ -54,12 +56,12 @@ pub(super) enum Operator {
     Gelu,
     /// `[batch, length, 3 x width]` -> `[batch, length, width]`.
     Attention(Heads),
-    /// The same over a cache, and the keys and values that go into it.
-    CachedAttention(Heads, Cache),
+    /// The same after what the cache of a layer holds, which then holds the call's keys and values too.
+    CachedAttention(Heads, usize),
     /// Queries `[batch, length, width]`, and keys and values `[1, heads, memory, head width]`.
     CrossAttention(Heads),
     /// `[batch, length, 2 x width]` -> keys and values by head.
-    KeysAndValues(Heads, Cache),
+    KeysAndValues(Heads, Element),
 }
 
 /// Element type and shape.
@@ -70,7 +72,6 @@ impl Operator {
     pub(super) fn kernel(&self) -> String {
         match self {
             Operator::Linear(_) => instruction_set().to_string(),
-            Operator::Embedding(_) => "scalar".to_owned(),
             _ => lanes::InstructionSet::fastest().to_string(),
         }
     }
@@ -78,14 +79,13 @@ impl Operator {
     fn inputs(&self) -> usize {
         match self {
             Operator::Linear(linear) if linear.after == After::Residual => 2,
-            Operator::CachedAttention(..) | Operator::CrossAttention(_) => 3,
+            Operator::CrossAttention(_) => 3,
             _ => 1,
         }
     }
 
     fn outputs(&self) -> usize {
         match self {
-            Operator::CachedAttention(..) => 3,
             Operator::KeysAndValues(..) => 2,
             _ => 1,
         }
@@ -104,8 +104,7 @@ impl Operator {
             Operator::Embedding(embedding) => shape.push(embedding.width.to_dim()),
             Operator::Norm(norm) => replace_last(&mut shape, norm.weight.len(), norm.weight.len())?,
             Operator::Gelu => (),
-            Operator::Attention(heads) => shape = heads.mixed(&shapes[0], 3)?,
-            Operator::CachedAttention(heads, cache) => return heads.cached(shapes, *cache),
+            Operator::Attention(heads) | Operator::CachedAttention(heads, _) => shape = heads.mixed(&shapes[0], 3)?,
             Operator::CrossAttention(heads) => heads.check_memory(shapes)?,
             Operator::KeysAndValues(heads, cache) => return heads.apart(&shapes[0], 2, *cache),
         }
@@ -130,9 +129,8 @@ impl std::fmt::Debug for Operator {
             Operator::Norm(norm) => write!(f, "{}", norm.weight.len()),
             Operator::Gelu => Ok(()),
             Operator::Attention(heads) | Operator::CrossAttention(heads) => write!(f, "{heads:?}"),
-            Operator::CachedAttention(heads, cache) | Operator::KeysAndValues(heads, cache) => {
-                write!(f, "{heads:?} {cache:?}")
-            }
+            Operator::CachedAttention(heads, layer) => write!(f, "{heads:?} layer {layer}"),
+            Operator::KeysAndValues(heads, cache) => write!(f, "{heads:?} {cache:?}"),
         }
     }
 }
@@ -146,8 +144,10 @@ impl PartialEq for Operator {
             (Operator::Gelu, Operator::Gelu) => true,
             (Operator::Attention(left), Operator::Attention(right))
             | (Operator::CrossAttention(left), Operator::CrossAttention(right)) => left == right,
-            (Operator::CachedAttention(left, cache), Operator::CachedAttention(right, other))
-            | (Operator::KeysAndValues(left, cache), Operator::KeysAndValues(right, other)) => {
+            (Operator::CachedAttention(left, layer), Operator::CachedAttention(right, other)) => {
+                left == right && layer == other
+            }
+            (Operator::KeysAndValues(left, cache), Operator::KeysAndValues(right, other)) => {
                 left == right && cache == other
             }
             _ => false,
@@ -222,7 +222,7 @@ impl Op for Operator {
 impl EvalOp for Operator {
     op_out_of_plan!();
 
-    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+    fn eval(&self, context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let shapes: Vec<TVec<TDim>> =
             inputs.iter().map(|input| input.shape().iter().map(|size| size.to_dim()).collect()).collect();
         let mut outputs = TVec::new();
@@ -230,16 +230,20 @@ impl EvalOp for Operator {
             let shape: TVec<usize> = shape.iter().map(TDim::to_usize).collect::<Result<_, _>>()?;
             outputs.push(Tensor::zero_dt(element, &shape)?);
         }
-        self.compute(&inputs, &mut outputs)?;
+        self.compute(context, &inputs, &mut outputs)?;
         Ok(outputs.into_iter().map(IntoTValue::into_tvalue).collect())
     }
 }
 
 impl Operator {
-    fn compute(&self, inputs: &[TValue], outputs: &mut [Tensor]) -> TractResult<()> {
+    fn compute(&self, context: &EvalContext, inputs: &[TValue], outputs: &mut [Tensor]) -> TractResult<()> {
         match self {
             Operator::Attention(heads) => return heads.attend(&inputs[0], &mut outputs[0]),
-            Operator::CachedAttention(heads, _) => return heads.attend_cached(inputs, outputs),
+            Operator::CachedAttention(heads, layer) => {
+                let cache =
+                    context.shared.and_then(|shared| shared.get::<KeyValueCache>()).context("it has no cache")?;
+                return heads.attend_cached(&mut cache.lock(), *layer, &inputs[0], &mut outputs[0]);
+            }
             Operator::CrossAttention(heads) => return heads.attend_memory(inputs, &mut outputs[0]),
             Operator::KeysAndValues(heads, _) => return heads.take_apart(&inputs[0], outputs),
             _ => (),

@@ -64,34 +64,6 @@ impl Tensor {
         }
     }
 
-    /// A cache that goes on: for each row of the next step, its parent's `past` followed by its parent's `new`.
-    ///
-    /// Both are `[rows, heads, length, width]`; `parents` are row numbers in them.
-    ///
-    /// # Panics
-    /// If the two differ in anything but the length, or a parent is not a row.
-    pub fn continued(past: &Tensor, new: &Tensor, parents: &[usize]) -> Tensor {
-        let (&[rows, heads, before, width], &[new_rows, new_heads, more, new_width]) = (past.shape(), new.shape())
-        else {
-            panic!("caches have four dimensions");
-        };
-        assert_eq!((rows, heads, width), (new_rows, new_heads, new_width), "past and new rows belong together");
-        let size = past.0.datum_type().size_of();
-        let (past_bytes, new_bytes) = (past.0.as_bytes(), new.0.as_bytes());
-        let (past_head, new_head) = (before * width * size, more * width * size);
-        let mut joined = Vec::with_capacity(parents.len() * heads * (past_head + new_head));
-        for parent in parents {
-            for head in parent * heads..(parent + 1) * heads {
-                joined.extend_from_slice(&past_bytes[head * past_head..(head + 1) * past_head]);
-                joined.extend_from_slice(&new_bytes[head * new_head..(head + 1) * new_head]);
-            }
-        }
-        let shape = [parents.len(), heads, before + more, width];
-        let mut values = Values::zero_dt(past.0.datum_type(), &shape).expect("a cache's element type has a zero");
-        values.as_bytes_mut().copy_from_slice(&joined);
-        Tensor(Arc::new(values))
-    }
-
     /// Says whether this is what `port` takes; a named dimension has the size in `sizes`, or puts its own there.
     pub(super) fn fits<'a>(&self, port: &'a Port, sizes: &mut HashMap<&'a str, usize>) -> bool {
         let same = |(dimension, &size): (&'a Dimension, &usize)| match dimension {
@@ -109,19 +81,5 @@ impl Tensor {
 
     pub(super) fn from_value(value: TValue) -> Tensor {
         Tensor(value.into_arc_tensor())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn beams_take_their_parents_rows() {
-        let past = Tensor::from_f32(&[2, 1, 1, 2], &[1., 2., 3., 4.]);
-        let new = Tensor::from_f32(&[2, 1, 1, 2], &[5., 6., 7., 8.]);
-        let next = Tensor::continued(&past, &new, &[1, 1, 0]);
-        assert_eq!(next.shape(), [3, 1, 2, 2]);
-        assert_eq!(next.as_f32().unwrap(), [3., 4., 7., 8., 3., 4., 7., 8., 1., 2., 5., 6.]);
     }
 }

@@ -7,9 +7,13 @@
 //! y       = (sum of weight * value) * (1 / sum of weights)      fused, from the first key to the last
 //! ```
 //!
+//! Queries come in blocks of eight. One that is alone in its block, as every one of a text is that sees what stands before
+//! it, has each score from eight partial sums, of every eighth column in order, which `lanes::total` adds.
+//!
 //! A query with a NaN or an infinity in it, or among the scores, is NaN in all columns of its head, and leaves the others
 //! alone; a key or value that no query sees has no part in the answer.
 
+mod alone;
 mod block;
 mod scalar;
 mod views;
@@ -17,10 +21,13 @@ mod views;
 mod neon;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 
 use rayon::prelude::*;
 
-use self::block::{Spare, Tiles, attend};
+use self::alone::Alone;
+use self::block::{Gathered, Spare, Tiles, attend};
 pub use self::views::{Elements, HeadRows, KeysValues};
 use super::lanes::InstructionSet;
 
@@ -122,6 +129,8 @@ pub fn attention_on(set: InstructionSet, call: &Attention<'_>, y: &mut [f32]) {
         InstructionSet::Neon(neon) => run(neon, call, y),
         #[cfg(target_arch = "x86_64")]
         InstructionSet::Avx2(avx2) => run(avx2, call, y),
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512(avx512) => run(avx512, call, y),
     }
 }
 
@@ -162,19 +171,40 @@ fn split<'y>(call: &Attention<'_>, y: &'y mut [f32], threads: usize) -> Vec<Piec
     pieces
 }
 
-fn attend_piece<T: Tiles>(tiles: T, call: &Attention<'_>, mut piece: Piece<'_>) {
+fn attend_piece<T: Tiles>(tiles: T, call: &Attention<'_>, piece: Piece<'_>) {
     let mut spare = Spare::take();
-    // Queries that see different keys do not share a block.
-    let block_rows = if call.seen == Seen::Causal { 1 } else { BLOCK_ROWS };
-    for (at, rows) in piece.rows.chunks_mut(block_rows).enumerate() {
-        let first_query = piece.first_query + at * block_rows;
-        if rows.len() > BLOCK_ROWS / 2 {
-            attend::<T, BLOCK_ROWS>(tiles, call, [piece.head, first_query], rows, &mut spare);
-        } else {
-            attend::<T, { BLOCK_ROWS / 2 }>(tiles, call, [piece.head, first_query], rows, &mut spare);
-        }
+    if piece.rows.len() > BLOCK_ROWS && call.seen != Seen::Causal {
+        // Rows of a head are far apart, each on a page of its own: blocks that all read them share a copy.
+        let gathered = Gathered::new(tiles, call, piece.head, &mut spare);
+        attend_rows(tiles, &gathered.call(call), piece, &mut spare);
+        gathered.put_back(&mut spare);
+    } else {
+        attend_rows(tiles, call, piece, &mut spare);
     }
     spare.put_back();
+}
+
+fn attend_rows<T: Tiles>(tiles: T, call: &Attention<'_>, mut piece: Piece<'_>, spare: &mut Spare) {
+    // Queries that see different keys do not share a block.
+    let block_rows = if call.seen == Seen::Causal { 1 } else { BLOCK_ROWS };
+    let mut first_query = piece.first_query;
+    let mut rows_left = piece.rows.as_mut_slice();
+    // Two blocks at once, where they are whole: no answer depends on it.
+    while T::IS_WIDE && call.seen != Seen::Causal && rows_left.len() >= 2 * BLOCK_ROWS {
+        let (rows, left) = std::mem::take(&mut rows_left).split_at_mut(2 * BLOCK_ROWS);
+        attend::<T, { 2 * BLOCK_ROWS }>(tiles, call, [piece.head, first_query], rows, spare);
+        (first_query, rows_left) = (first_query + rows.len(), left);
+    }
+    for rows in rows_left.chunks_mut(block_rows) {
+        if let [row] = rows {
+            tiles.run(Alone { call, head: piece.head, query: first_query, row, spare });
+        } else if rows.len() > BLOCK_ROWS / 2 {
+            attend::<T, BLOCK_ROWS>(tiles, call, [piece.head, first_query], rows, spare);
+        } else {
+            attend::<T, { BLOCK_ROWS / 2 }>(tiles, call, [piece.head, first_query], rows, spare);
+        }
+        first_query += rows.len();
+    }
 }
 
 #[cfg(test)]

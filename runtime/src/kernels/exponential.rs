@@ -1,6 +1,6 @@
 //! Powers of two, eight at a time: what softmax and GELU are made of.
 
-use super::lanes::{Kernel, LANES, Lanes};
+use super::lanes::{Kernel, LANES, Lanes, total};
 
 /// 2^r for -1/2 <= r <= 1/2 is `1 + r P(r)`; these are the coefficients of P, lowest first.
 ///
@@ -40,13 +40,45 @@ impl<const ROWS: usize> Kernel for Weigh<'_, ROWS> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) -> [f32; ROWS] {
-        const { assert!(ROWS == 4 || ROWS == 8, "two keys fill whole vectors") };
+        const { assert!(ROWS == 4 || ROWS == 8 || ROWS == 16, "two keys fill whole vectors") };
         assert!(self.0.len().is_multiple_of(2), "keys are even in number");
         let vectors = self.0.as_flattened_mut().as_chunks_mut::<LANES>().0;
         match ROWS {
             4 => spread(weigh_vectors::<L, 1>(lanes, vectors).as_flattened()),
+            16 => spread(weigh_vectors::<L, 4>(lanes, vectors).as_flattened()),
             _ => spread(weigh_vectors::<L, 2>(lanes, vectors).as_flattened()),
         }
+    }
+}
+
+/// [`Weigh`] for one query: eight keys stand side by side, and each place has a sum of its own, all added as [`total`] does.
+///
+/// # Panics
+/// When the keys are not a multiple of eight in number: fill them up with keys of -infinity.
+pub struct WeighAlone<'a>(pub &'a mut [f32]);
+
+impl Kernel for WeighAlone<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) -> f32 {
+        let (vectors, rest) = self.0.as_chunks_mut::<LANES>();
+        assert!(rest.is_empty(), "keys are a multiple of eight in number");
+        let mut largest = lanes.splat(f32::NEG_INFINITY);
+        for scores in vectors.iter() {
+            largest = lanes.max(largest, lanes.load(scores));
+        }
+        let [largest] = stored(lanes, [largest]);
+        let largest = largest.into_iter().reduce(|a, b| if a > b { a } else { b }).expect("a vector has lanes");
+        let largest = lanes.splat(largest);
+        let mut sum = lanes.splat(0.0);
+        for scores in vectors {
+            let weights = power_of_two(lanes, lanes.sub(lanes.load(scores), largest));
+            sum = lanes.add(sum, weights);
+            lanes.store(weights, scores);
+        }
+        let [sums] = stored(lanes, [sum]);
+        total(sums)
     }
 }
 
@@ -69,7 +101,7 @@ fn weigh_vectors<L: Lanes, const VECTORS: usize>(lanes: L, scores: &mut [[f32; L
     let largest = largest_of_both(lanes, largest);
     let mut sums = [lanes.splat(0.0); VECTORS];
     for pair in pairs {
-        for (sum, scores) in sums.iter_mut().zip(pair) {
+        for ((sum, scores), largest) in sums.iter_mut().zip(pair).zip(largest) {
             let weights = power_of_two(lanes, lanes.sub(lanes.load(scores), largest));
             *sum = lanes.add(*sum, weights);
             lanes.store(weights, scores);
@@ -78,9 +110,9 @@ fn weigh_vectors<L: Lanes, const VECTORS: usize>(lanes: L, scores: &mut [[f32; L
     stored(lanes, sums)
 }
 
-/// The larger of even and odd keys, in the places of both: the same in every vector.
+/// The larger of even and odd keys, in the places of both.
 #[inline(always)]
-fn largest_of_both<L: Lanes, const VECTORS: usize>(lanes: L, largest: [L::Vector; VECTORS]) -> L::Vector {
+fn largest_of_both<L: Lanes, const VECTORS: usize>(lanes: L, largest: [L::Vector; VECTORS]) -> [L::Vector; VECTORS] {
     let mut found = stored(lanes, largest);
     let flat = found.as_flattened_mut();
     let (even, odd) = flat.split_at_mut(flat.len() / 2);
@@ -88,7 +120,7 @@ fn largest_of_both<L: Lanes, const VECTORS: usize>(lanes: L, largest: [L::Vector
         *even = if *even > *odd { *even } else { *odd };
         *odd = *even;
     }
-    lanes.load(&found[0])
+    found.map(|largest| lanes.load(&largest))
 }
 
 #[inline(always)]

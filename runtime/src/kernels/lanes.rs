@@ -9,6 +9,8 @@ mod scalar;
 mod neon;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 
 use std::fmt;
 
@@ -16,6 +18,8 @@ use half::f16;
 
 #[cfg(target_arch = "x86_64")]
 pub use self::avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use self::avx512::Avx512;
 #[cfg(target_arch = "aarch64")]
 pub use self::neon::Neon;
 pub use self::scalar::Scalar;
@@ -42,6 +46,9 @@ pub trait Lanes: Copy + Send + Sync {
 
     /// The half floats at `from`, exactly; a signalling NaN becomes quiet.
     fn load_half(self, from: &[f16; LANES]) -> Self::Vector;
+
+    /// The 8-bit integers at `from`, exactly.
+    fn load_bytes(self, from: &[i8; LANES]) -> Self::Vector;
 
     /// Writes the floats to `to`, rounded to the nearest half float, ties to even.
     fn store_half(self, a: Self::Vector, to: &mut [f16; LANES]);
@@ -80,6 +87,15 @@ pub trait Lanes: Copy + Send + Sync {
 
     /// Zero where `x` is less than `limit`, else `a`.
     fn zero_below(self, a: Self::Vector, x: Self::Vector, limit: Self::Vector) -> Self::Vector;
+
+    /// The sum of each vector's lanes, as [`total`] adds them.
+    fn totals(self, a: [Self::Vector; LANES]) -> Self::Vector;
+}
+
+/// The sum of neighbours, then of neighbouring sums, then of the two that are left.
+#[inline(always)]
+pub fn total([a, b, c, d, e, f, g, h]: [f32; LANES]) -> f32 {
+    ((a + b) + (c + d)) + ((e + f) + (g + h))
 }
 
 /// A piece of work in [`Lanes`], with what it works on.
@@ -103,6 +119,9 @@ pub enum InstructionSet {
     /// 256-bit floats with fused products and half floats.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    /// The same, and 512-bit floats where sixteen rows are there.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
 }
 
 impl InstructionSet {
@@ -110,6 +129,10 @@ impl InstructionSet {
     pub fn fastest() -> Self {
         #[cfg(target_arch = "aarch64")]
         return Self::Neon(Neon);
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx512) = Avx512::detect() {
+            return Self::Avx512(avx512);
+        }
         #[cfg(target_arch = "x86_64")]
         if let Some(avx2) = Avx2::detect() {
             return Self::Avx2(avx2);
@@ -126,6 +149,8 @@ impl InstructionSet {
             Some(Self::Neon(Neon)),
             #[cfg(target_arch = "x86_64")]
             Avx2::detect().map(Self::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            Avx512::detect().map(Self::Avx512),
         ];
         sets.into_iter().flatten().collect()
     }
@@ -138,6 +163,8 @@ impl InstructionSet {
             Self::Neon(neon) => neon.run(kernel),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(avx2) => avx2.run(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(avx512) => avx512.run(kernel),
         }
     }
 }
@@ -150,6 +177,8 @@ impl fmt::Display for InstructionSet {
             Self::Neon(_) => "neon",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "avx512",
         })
     }
 }

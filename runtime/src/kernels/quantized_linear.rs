@@ -40,8 +40,8 @@ pub use self::avx512_vnni::Avx512Vnni;
 pub use self::neon::Neon;
 #[cfg(target_arch = "aarch64")]
 pub use self::neon_dotprod::DotProduct;
-use self::packed_weights::{GROUP_INPUTS, Layout, PANEL_OUTPUTS, groups};
-pub use self::packed_weights::{MAX_INPUTS, PackedWeights};
+pub use self::packed_weights::{ALIGNMENT, Layout, MAX_INPUTS, PackedWeights, SharedBytes};
+use self::packed_weights::{GROUP_INPUTS, PANEL_OUTPUTS, groups};
 pub use self::rows::Epilogue;
 use self::rows::{Kernel, Layer, QuantizedRows, Tile};
 use self::scalar::Scalar;
@@ -156,8 +156,10 @@ impl InstructionSet {
         epilogue: Epilogue<'_>,
         y: &mut [f32],
     ) {
-        let layer = Layer { weights, bias, epilogue };
-        with_kernel!(self, kernel => run(kernel, x, &layer, y));
+        assert_eq!(weights.layout(), self.layout(), "the weights are packed for another instruction set");
+        let inputs = weights.inputs();
+        let layer = Layer { weights: weights.view(), bias, epilogue };
+        with_kernel!(self, kernel => run(kernel, x, inputs, &layer, y));
     }
 
     /// [`quantize_rows`] on this instruction set.
@@ -172,7 +174,7 @@ impl InstructionSet {
     }
 
     /// Order of the weights that this instruction set reads.
-    fn layout(self) -> Layout {
+    pub fn layout(self) -> Layout {
         with_kernel!(self, kernel => layout_of(kernel))
     }
 }
@@ -203,9 +205,8 @@ struct Piece<'y> {
     rows: Vec<&'y mut [f32]>,
 }
 
-fn run<K: Kernel>(kernel: K, x: &[f32], layer: &Layer<'_>, y: &mut [f32]) {
-    let weights = layer.weights;
-    let (inputs, outputs) = (weights.inputs(), weights.outputs());
+fn run<K: Kernel>(kernel: K, x: &[f32], inputs: usize, layer: &Layer<'_>, y: &mut [f32]) {
+    let outputs = layer.weights.outputs();
     let rows = x.len() / inputs;
     assert_eq!(x.len(), rows * inputs, "x is [rows, {inputs}]");
     assert_eq!(Some(y.len()), rows.checked_mul(outputs), "y is [{rows}, {outputs}]");
@@ -213,13 +214,12 @@ fn run<K: Kernel>(kernel: K, x: &[f32], layer: &Layer<'_>, y: &mut [f32]) {
     if let Epilogue::Residual(residual) = layer.epilogue {
         assert_eq!(residual.len(), y.len(), "the residual is [{rows}, {outputs}]");
     }
-    assert_eq!(weights.layout(), K::LAYOUT, "the weights are packed for another instruction set");
     let large = x.len().saturating_mul(outputs) >= PARALLEL_PRODUCTS;
     let threads = if large { rayon::current_num_threads() } else { 1 };
 
-    let mut quantized = QuantizedRows::take(rows, weights.groups());
+    let mut quantized = QuantizedRows::take(rows, layer.weights.groups());
     quantize(kernel, x, inputs, &mut quantized, threads);
-    let pieces = split(y, weights, K::PANELS * PANEL_OUTPUTS, threads);
+    let pieces = split(y, [inputs, outputs], K::PANELS * PANEL_OUTPUTS, threads);
     if threads > 1 {
         pieces.into_par_iter().for_each(|piece| multiply(kernel, piece, &quantized, layer));
     } else {
@@ -251,9 +251,8 @@ fn quantize_plainly<K: Kernel>(kernel: K, x: &[f32], width: usize, q: &mut [i8],
 }
 
 /// Splits the answer by whole tiles of outputs, so that a piece's weights stay in cache and every thread has work.
-fn split<'y>(y: &'y mut [f32], weights: &PackedWeights, tile_outputs: usize, threads: usize) -> Vec<Piece<'y>> {
-    let outputs = weights.outputs();
-    let cached = PIECE_WEIGHT_BYTES / weights.inputs() / tile_outputs;
+fn split(y: &mut [f32], [inputs, outputs]: [usize; 2], tile_outputs: usize, threads: usize) -> Vec<Piece<'_>> {
+    let cached = PIECE_WEIGHT_BYTES / inputs / tile_outputs;
     let shared = outputs.div_ceil(tile_outputs).div_ceil(threads * PIECES_PER_THREAD);
     let tiles = if threads > 1 { cached.min(shared) } else { cached };
     let piece_outputs = tiles.max(1) * tile_outputs;

@@ -1,20 +1,22 @@
 """Counts the instructions that an operation takes on a processor, and fails when one takes more than it may.
 
-    python tests/reference/instructions/count.py PROGRAM... [--update]
+    python tests/reference/instructions/count.py PROGRAM... [--update] [--json FILE]
 
 The programs are the benchmarks of the runtime, built for aarch64, with or without what cargo adds to their names. Each
-line of budgets.json names one, which is run twice, the second time with twice the runs: the difference has no start-up in it. Instructions are repeatable
-where times are not; they say nothing about memory or how well a pipeline is filled. Needs qemu-user and a C compiler.
+line of budgets.json names one, which is run twice, the second time with twice the runs: the difference has no start-up
+in it. Instructions are repeatable where times are not; they say nothing about memory or how well a pipeline is filled.
+Needs what emulator.py needs.
 
-`--update` writes what was counted, which is then a change for a reviewer to see.
+`--update` writes what was counted, which is then a change for a reviewer to see; `--json` writes it for ../benchmarks.py.
 """
 
 import argparse
 import json
 import pathlib
-import subprocess
 import sys
 import tempfile
+
+import emulator
 
 HERE = pathlib.Path(__file__).resolve().parent
 BUDGETS = HERE / "budgets.json"
@@ -26,6 +28,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("programs", type=pathlib.Path, nargs="+")
     parser.add_argument("--update", action="store_true")
+    parser.add_argument("--json", type=pathlib.Path)
     arguments = parser.parse_args()
     budgets = json.loads(BUDGETS.read_text())
     programs = {path.name.split("-")[0]: path for path in arguments.programs}
@@ -33,9 +36,7 @@ def main():
         sys.exit(f"name the programs {', '.join(sorted(missing))} too")
     failures = 0
     with tempfile.TemporaryDirectory() as folder:
-        plugin = pathlib.Path(folder) / "count.so"
-        source = str(HERE / "count.c")
-        subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-o", plugin, source], check=True)
+        plugin = emulator.build(folder)
         print(f"{'processor':<12}{'operation':<20}{'instructions':>14}{'budget':>14}{'':>8}")
         for budget in budgets:
             counted = count(plugin, programs[budget["program"]], budget)
@@ -47,6 +48,8 @@ def main():
             failures += exceeded
             print(f"{row}{share:>8.1%}{'  exceeded' if exceeded else ''}", flush=True)
             budget["instructions"] = counted
+    if arguments.json:
+        arguments.json.write_text(json.dumps(budgets, indent=1) + "\n")
     if arguments.update:
         lines = ",\n".join("  " + json.dumps(budget) for budget in budgets)
         BUDGETS.write_text(f"[\n{lines}\n]\n")
@@ -62,17 +65,11 @@ def count(plugin, program, budget):
 
 
 def instructions(plugin, program, budget, runs):
-    log = plugin.with_name("log")
-    qemu = ["qemu-aarch64", "-cpu", budget["processor"], "-L", "/", "-plugin", plugin, "-d", "plugin", "-D", log]
-    operation = [program, budget["operation"], str(runs)]
-    ran = subprocess.run(qemu + operation, check=True, stdout=subprocess.PIPE, text=True)
+    printed, counts = emulator.run(plugin, budget["processor"], [program, budget["operation"], runs])
     expected = f"{budget['operation']} on {budget['instruction_set']}\n"
-    if ran.stdout != expected:
-        sys.exit(f"{budget['processor']}: expected {expected.strip()!r}, got {ran.stdout.strip()!r}")
-    words = log.read_text().split()
-    if len(words) != 2 or words[0] != "instructions":
-        sys.exit(f"qemu loaded no plugin of version 1, it said {log.read_text()!r}")
-    return int(words[1])
+    if printed != expected:
+        sys.exit(f"{budget['processor']}: expected {expected.strip()!r}, got {printed.strip()!r}")
+    return counts.total()
 
 
 main()

@@ -1,8 +1,10 @@
 //! Attention over tensors of tract: which parts of them are queries, keys and values.
 
+use blip::manifest::Element;
 use half::f16;
 use tract_onnx::tract_hir::internal::*;
 
+use super::super::cache::Slots;
 use super::Kind;
 use crate::kernels::attention::{Attention, Elements, HeadRows, KeysValues, Seen, attention};
 use crate::kernels::half_rows::narrow;
@@ -13,22 +15,6 @@ pub(in super::super) struct Heads {
     pub(in super::super) count: usize,
     /// What the graph multiplies scores by, where it has any; the kernel's own is the only one there is.
     pub(in super::super) scale: Option<f32>,
-}
-
-/// Element type of keys and values that are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Cache {
-    F32,
-    F16,
-}
-
-impl Cache {
-    fn element(self) -> DatumType {
-        match self {
-            Cache::F32 => f32::datum_type(),
-            Cache::F16 => f16::datum_type(),
-        }
-    }
 }
 
 /// Sizes of one call.
@@ -51,22 +37,11 @@ impl Heads {
     }
 
     /// Rows of `parts` parts -> each part by head, `[batch, heads, length, head width]`.
-    pub(super) fn apart(self, rows: &TVec<TDim>, parts: usize, cache: Cache) -> TractResult<TVec<Kind>> {
+    pub(super) fn apart(self, rows: &TVec<TDim>, parts: usize, cache: Element) -> TractResult<TVec<Kind>> {
         let mixed = self.mixed(rows, parts)?;
         let head_width = mixed[2].to_usize()? / self.count;
         let shape: TVec<TDim> = tvec!(mixed[0].clone(), self.count.to_dim(), mixed[1].clone(), head_width.to_dim());
-        Ok((0..parts).map(|_| (cache.element(), shape.clone())).collect())
-    }
-
-    /// Queries, keys and values of a call and a cache -> the answer, and the call's keys and values.
-    pub(super) fn cached(self, shapes: &[TVec<TDim>], cache: Cache) -> TractResult<TVec<Kind>> {
-        let mixed = self.mixed(&shapes[0], 3)?;
-        let kept = self.apart(&mixed, 1, cache)?;
-        for past in &shapes[1..] {
-            self.check_rows(past, &mixed[0], &kept[0].1[3])?;
-        }
-        ensure!(shapes[1] == shapes[2], "the cache has {:?} keys and {:?} values", shapes[1], shapes[2]);
-        Ok(tvec!((f32::datum_type(), mixed), kept[0].clone(), kept[0].clone()))
+        Ok((0..parts).map(|_| (datum_type(cache), shape.clone())).collect())
     }
 
     /// Queries, and the keys and values of another part.
@@ -115,28 +90,27 @@ impl Heads {
         Ok(())
     }
 
-    /// Every token sees the cache, the tokens before it and itself; its keys and values are the other outputs.
-    pub(super) fn attend_cached(self, inputs: &[TValue], outputs: &mut [Tensor]) -> TractResult<()> {
-        let (qkv, past) = (inputs[0].try_as_plain_ram()?, inputs[1].shape()[2]);
-        let sizes = self.sizes(inputs[0].shape(), 3)?;
-        let qkv = qkv.as_slice::<f32>()?;
-        let kept = self.count * past * sizes.head_width;
-        let [keys, values] = [elements(&inputs[1])?, elements(&inputs[2])?];
-        {
-            let mut y = outputs[0].try_as_plain_ram_mut()?;
-            let texts = sizes.texts(qkv, sizes.columns).zip(sizes.texts_mut(y.as_slice_mut()?));
-            for (text, (qkv, y)) in texts.enumerate() {
-                let fresh = KeysValues { keys: sizes.part(qkv, 1), values: sizes.part(qkv, 2) };
-                let [keys, values] = [keys, values].map(|elements| part(elements, text * kept, kept));
-                let [keys, values] = [keys, values].map(|kept| HeadRows::cached(kept, past, past, sizes.head_width));
-                let before = KeysValues { keys, values };
-                let past = (past > 0).then_some(before);
-                let call = self.attention(&sizes, sizes.part(qkv, 0), fresh);
-                attention(&Attention { past, seen: Seen::Causal, ..call }, y);
+    /// Every token sees what its text's cache holds, the tokens before it and itself; the cache then holds them too.
+    pub(super) fn attend_cached(
+        self,
+        cache: &mut Slots,
+        layer: usize,
+        qkv: &Tensor,
+        y: &mut Tensor,
+    ) -> TractResult<()> {
+        let sizes = self.sizes(qkv.shape(), 3)?;
+        let texts = [sizes.batch, sizes.length];
+        ensure!(cache.has_room(layer, texts, [self.count, sizes.head_width]), "the cache is not that of the call");
+        let (qkv, mut y) = (qkv.try_as_plain_ram()?, y.try_as_plain_ram_mut()?);
+        let rows = sizes.texts(qkv.as_slice()?, sizes.columns).zip(sizes.texts_mut(y.as_slice_mut()?));
+        for (text, (qkv, y)) in rows.enumerate() {
+            let fresh = KeysValues { keys: sizes.part(qkv, 1), values: sizes.part(qkv, 2) };
+            let call = self.attention(&sizes, sizes.part(qkv, 0), fresh);
+            attention(&Attention { past: cache.past(layer, text), seen: Seen::Causal, ..call }, y);
+            for (token, row) in qkv.chunks_exact(sizes.columns).enumerate() {
+                let part = |number: usize| &row[number * sizes.width..][..sizes.width];
+                cache.keep(layer, [text, token], [part(1), part(2)]);
             }
-        }
-        for (number, output) in outputs[1..].iter_mut().enumerate() {
-            self.write_by_head(&sizes, qkv, number + 1, output)?;
         }
         Ok(())
     }
@@ -214,9 +188,10 @@ fn elements(tensor: &Tensor) -> TractResult<Elements<'_>> {
     })
 }
 
-fn part(elements: Elements<'_>, start: usize, length: usize) -> Elements<'_> {
-    match elements {
-        Elements::F32(elements) => Elements::F32(&elements[start..][..length]),
-        Elements::F16(elements) => Elements::F16(&elements[start..][..length]),
+fn datum_type(element: Element) -> DatumType {
+    match element {
+        Element::F32 => f32::datum_type(),
+        Element::F16 => f16::datum_type(),
+        Element::I64 => i64::datum_type(),
     }
 }

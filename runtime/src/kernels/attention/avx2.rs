@@ -89,9 +89,6 @@ fn mix<const ANY: usize>(weights: &[[f32; ANY]], values: Rows<'_>, mixed: &mut [
             for (quad, mixed) in mixed.chunks_mut(4 * width).enumerate() {
                 let first = 4 * quad;
                 match (mixed.len() / width, vectors) {
-                    (1, 4) => mix_tile::<ANY, 1, 4>([first, column], weights, values, mixed),
-                    (1, 2) => mix_tile::<ANY, 1, 2>([first, column], weights, values, mixed),
-                    (1, _) => mix_tile::<ANY, 1, 1>([first, column], weights, values, mixed),
                     (4, 4) => {
                         mix_tile::<ANY, 4, 2>([first, column], weights, values, mixed);
                         mix_tile::<ANY, 4, 2>([first, column + 16], weights, values, mixed);

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::super::exponential::Weigh;
 use super::super::half_rows::Widen;
 use super::super::lanes::Lanes;
-use super::{Attention, Elements, HeadRows};
+use super::{Attention, Elements, HeadRows, KeysValues};
 
 /// Keys or values that pass at once: as floats, they stay in the first-level cache too.
 const BLOCK_KEYS: usize = 64;
@@ -19,15 +19,17 @@ thread_local! {
 /// Memory of a thread.
 #[derive(Default)]
 pub struct Spare {
-    queries: Vec<f32>,
-    scores: Vec<f32>,
+    pub queries: Vec<f32>,
+    pub scores: Vec<f32>,
     widened: Vec<f32>,
     mixed: Vec<f32>,
+    gathered: [Vec<f32>; 2],
 }
 
 impl Spare {
     const fn new() -> Self {
-        Self { queries: Vec::new(), scores: Vec::new(), widened: Vec::new(), mixed: Vec::new() }
+        let gathered = [Vec::new(), Vec::new()];
+        Self { queries: Vec::new(), scores: Vec::new(), widened: Vec::new(), mixed: Vec::new(), gathered }
     }
 
     /// This thread's memory.
@@ -38,6 +40,47 @@ impl Spare {
     /// Leaves the memory to this thread's next call.
     pub fn put_back(self) {
         SPARE.set(self);
+    }
+}
+
+/// Keys and values of one head, as floats one after the other.
+pub struct Gathered {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+impl Gathered {
+    /// Those that the queries of `head` see.
+    pub fn new<T: Tiles>(tiles: T, call: &Attention<'_>, head: usize, spare: &mut Spare) -> Self {
+        let [mut keys, mut values] = std::mem::take(&mut spare.gathered);
+        keys.clear();
+        values.clear();
+        for part in [call.past, Some(call.fresh)].into_iter().flatten() {
+            for (rows, copy) in [(part.keys, &mut keys), (part.values, &mut values)] {
+                for_each_block(tiles, rows, [head, call.head_width], 0..rows.count, &mut spare.widened, |block, _| {
+                    block.iter().for_each(|row| copy.extend_from_slice(row));
+                });
+            }
+        }
+        Self { keys, values }
+    }
+
+    /// `call` over them.
+    pub fn call<'a>(&'a self, call: &Attention<'a>) -> Attention<'a> {
+        let width = call.head_width;
+        let rows = |floats: &'a [f32]| HeadRows {
+            elements: Elements::F32(floats),
+            count: floats.len() / width,
+            row_stride: width,
+            head_stride: 0,
+            slots: None,
+        };
+        Attention { past: None, fresh: KeysValues { keys: rows(&self.keys), values: rows(&self.values) }, ..*call }
+    }
+
+    /// Leaves the memory to the next call.
+    pub fn put_back(self, spare: &mut Spare) {
+        spare.gathered = [self.keys, self.values];
     }
 }
 
@@ -86,8 +129,11 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// What an instruction set brings: the products. `ROWS` queries stand side by side, 4 or 8.
+/// What an instruction set brings: the products. `ROWS` queries stand side by side, 4 or 8, or 16 where it is wide.
 pub trait Tiles: Lanes {
+    /// Whether it takes 16 queries at once.
+    const IS_WIDE: bool = false;
+
     /// `scores[key][query]` = sum over columns of `queries[column][query] * keys[key][column]`, fused, in order, from 0.
     ///
     /// # Panics
@@ -96,14 +142,12 @@ pub trait Tiles: Lanes {
 
     /// Adds `weights[key][query] * values[key][column]` to `mixed[query][column]`, fused, key by key.
     ///
-    /// `mixed` has rows for the first query or for all.
-    ///
     /// # Panics
-    /// When there is not a weight for each value, or `mixed` is neither one row nor `ROWS`.
+    /// When there is not a weight for each value, or `mixed` is not `ROWS` rows.
     fn mix<const ROWS: usize>(self, weights: &[[f32; ROWS]], values: Rows<'_>, mixed: &mut [f32]);
 }
 
-/// Answers at most `ROWS` queries of a head, those from `first_query` on, which all see the same keys.
+/// Answers two to `ROWS` queries of a head, those from `first_query` on, which all see the same keys.
 pub fn attend<T: Tiles, const ROWS: usize>(
     tiles: T,
     call: &Attention<'_>,
@@ -120,11 +164,11 @@ pub fn attend<T: Tiles, const ROWS: usize>(
         Some((part, start..*first))
     });
 
-    let Spare { queries, scores, widened, mixed } = spare;
+    let Spare { queries, scores, widened, mixed, .. } = spare;
     queries.resize(width * ROWS, 0.0);
     scores.resize(seen.next_multiple_of(2) * ROWS, 0.0);
     mixed.clear();
-    mixed.resize(width * if rows.len() == 1 { 1 } else { ROWS }, 0.0);
+    mixed.resize(width * ROWS, 0.0);
     let queries = queries.as_chunks_mut::<ROWS>().0;
     let scores = scores.as_chunks_mut::<ROWS>().0;
     pack_queries(call, head, first_query, rows.len(), queries);
@@ -181,17 +225,23 @@ fn for_each_block<T: Tiles>(
 ) {
     for first in place.clone().step_by(BLOCK_KEYS) {
         let count = BLOCK_KEYS.min(place.end - first);
-        let start = rows.start(head, first - place.start);
-        let block = match rows.elements {
-            Elements::F32(elements) => Rows::new(&elements[start..], count, rows.row_stride, width),
-            Elements::F16(elements) => {
+        let first_row = first - place.start;
+        let start = rows.start(head, first_row);
+        let block = match (rows.elements, rows.slots) {
+            (Elements::F32(elements), None) => Rows::new(&elements[start..], count, rows.row_stride, width),
+            (Elements::F16(elements), None) if rows.row_stride == width => {
                 widened.resize(BLOCK_KEYS * width, 0.0);
-                if rows.row_stride == width {
-                    let from = &elements[start..][..count * width];
-                    tiles.run(Widen { from, to: &mut widened[..count * width] });
-                } else {
-                    for (row, to) in widened.chunks_exact_mut(width).take(count).enumerate() {
-                        tiles.run(Widen { from: &elements[start + row * rows.row_stride..][..width], to });
+                let from = &elements[start..][..count * width];
+                tiles.run(Widen { from, to: &mut widened[..count * width] });
+                Rows::new(widened, count, width, width)
+            }
+            (elements, _) => {
+                widened.resize(BLOCK_KEYS * width, 0.0);
+                for (row, to) in (first_row..first_row + count).zip(widened.chunks_exact_mut(width)) {
+                    let start = rows.start(head, row);
+                    match elements {
+                        Elements::F32(elements) => to.copy_from_slice(&elements[start..][..width]),
+                        Elements::F16(elements) => tiles.run(Widen { from: &elements[start..][..width], to }),
                     }
                 }
                 Rows::new(widened, count, width, width)

@@ -47,10 +47,6 @@ fn score<const ROWS: usize>(queries: &[[f32; ROWS]], keys: Rows<'_>, scores: &mu
 fn mix<const ROWS: usize>(weights: &[[f32; ROWS]], values: Rows<'_>, mixed: &mut [f32]) {
     assert_eq!(weights.len(), values.count(), "a weight for each value");
     let column = match (ROWS, mixed.len() / values.width()) {
-        (_, 1) => {
-            let column = mix_columns::<ROWS, 1, 8>(0, weights, values, mixed);
-            mix_columns::<ROWS, 1, 1>(column, weights, values, mixed)
-        }
         (4, 4) => {
             let column = mix_columns::<ROWS, 4, 4>(0, weights, values, mixed);
             mix_columns::<ROWS, 4, 1>(column, weights, values, mixed)

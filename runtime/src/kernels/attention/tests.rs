@@ -4,9 +4,9 @@ use std::iter::zip;
 
 use half::f16;
 
-use super::super::exponential::Weigh;
-use super::super::lanes::Scalar;
+use super::super::exponential::{Weigh, WeighAlone};
 use super::super::lanes::tests::{Values, assert_bits, floats_of, golden, integers, with_threads};
+use super::super::lanes::{Scalar, total};
 use super::*;
 
 /// An attention with its own numbers: queries, keys and values of this call side by side, the past by head.
@@ -23,6 +23,20 @@ struct Case {
     v: Vec<f32>,
     past_k: Vec<f16>,
     past_v: Vec<f16>,
+}
+
+/// Turns scores into weights; their sum.
+fn weigh(scores: &mut Vec<f32>, is_alone: bool) -> f32 {
+    let (scalar, keys) = (InstructionSet::Scalar(Scalar), scores.len());
+    if is_alone {
+        scores.resize(keys.next_multiple_of(8), f32::NEG_INFINITY);
+        return scalar.run(WeighAlone(scores));
+    }
+    let mut fours: Vec<[f32; 4]> = scores.iter().map(|score| [*score; 4]).collect();
+    fours.resize(keys.next_multiple_of(2), [f32::NEG_INFINITY; 4]);
+    let [sum, ..] = scalar.run(Weigh(&mut fours));
+    *scores = fours.into_iter().map(|[weight, ..]| weight).collect();
+    sum
 }
 
 impl Case {
@@ -81,16 +95,23 @@ impl Case {
             for query in 0..self.queries {
                 let start = query * self.width() + head * self.head_width;
                 let seen = self.seen_by(query);
+                let is_alone = self.seen == Seen::Causal || query + 1 == self.queries && query % BLOCK_ROWS == 0;
                 let score = |key: &Vec<f32>| {
-                    let q = &self.q[start..][..self.head_width];
-                    zip(q, key).fold(0.0_f32, |sum, (q, k)| (q * scale).mul_add(*k, sum))
+                    let q = self.q[start..][..self.head_width].iter().map(|q| q * scale);
+                    if !is_alone {
+                        return zip(q, key).fold(0.0_f32, |sum, (q, k)| q.mul_add(*k, sum));
+                    }
+                    let mut sums = [0.0_f32; 8];
+                    for (column, (q, k)) in zip(q, key).enumerate() {
+                        sums[column % 8] = q.mul_add(*k, sums[column % 8]);
+                    }
+                    total(sums)
                 };
-                let mut weights: Vec<[f32; 4]> = keys[..seen].iter().map(|key| [score(key); 4]).collect();
-                weights.resize(seen.next_multiple_of(2), [f32::NEG_INFINITY; 4]);
-                let [sum, ..] = InstructionSet::Scalar(Scalar).run(Weigh(&mut weights));
+                let mut weights: Vec<f32> = keys[..seen].iter().map(score).collect();
+                let sum = weigh(&mut weights, is_alone);
                 for column in 0..self.head_width {
                     let mixed = zip(&weights, &values[..seen]);
-                    let mixed = mixed.fold(0.0_f32, |sum, ([weight, ..], value)| weight.mul_add(value[column], sum));
+                    let mixed = mixed.fold(0.0_f32, |sum, (weight, value)| weight.mul_add(value[column], sum));
                     y[start + column] = mixed * (1.0 / sum);
                 }
             }
@@ -332,5 +353,62 @@ fn no_keys_are_refused() {
     let none = HeadRows { count: 0, ..queries };
     let fresh = KeysValues { keys: none, values: none };
     let call = Attention { heads: 1, head_width: 8, queries, past: None, fresh, seen: Seen::All };
+    attention(&call, &mut [0.0; 8]);
+}
+
+#[test]
+fn rows_in_slots_are_rows_one_after_the_other() {
+    let (heads, head_width, past) = (3, 20, 70);
+    let case = Case::new([heads, head_width, 2, past, 2], Seen::Causal);
+    // Every second slot belongs to somebody else, and the last row lies first.
+    let slots: Vec<u32> = (0..past as u32).map(|row| 2 * (past as u32 - 1 - row)).collect();
+    let scattered = |by_head: &[f16]| {
+        let mut cache = vec![f16::NAN; 2 * past * heads * head_width];
+        for (row, &slot) in slots.iter().enumerate() {
+            for head in 0..heads {
+                let to = (slot as usize * heads + head) * head_width;
+                cache[to..][..head_width].copy_from_slice(&by_head[(head * past + row) * head_width..][..head_width]);
+            }
+        }
+        cache
+    };
+    let (keys, values) = (scattered(&case.past_k), scattered(&case.past_v));
+    let floats = |halves: &[f16]| halves.iter().map(|half| half.to_f32_const()).collect::<Vec<_>>();
+    let (float_keys, float_values) = (floats(&keys), floats(&values));
+    let packed = |matrix| HeadRows::side_by_side(matrix, case.width(), 0, head_width);
+    for set in InstructionSet::available() {
+        for [keys, values] in
+            [[Elements::F16(&keys), Elements::F16(&values)], [Elements::F32(&float_keys), Elements::F32(&float_values)]]
+        {
+            let rows = |elements| HeadRows::in_slots(elements, &slots, heads, head_width);
+            let call = Attention {
+                heads,
+                head_width,
+                queries: packed(&case.q),
+                past: Some(KeysValues { keys: rows(keys), values: rows(values) }),
+                fresh: KeysValues { keys: packed(&case.k), values: packed(&case.v) },
+                seen: Seen::Causal,
+            };
+            let mut y = vec![7.0; 2 * case.width()];
+            attention_on(set, &call, &mut y);
+            assert_bits(&y, &case.run(set), &format!("{set}: {past} rows in slots"));
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "past: 1 heads of 2 rows are more than the elements")]
+fn a_slot_beyond_the_cache_is_refused() {
+    let numbers = [0.0; 16];
+    let queries = HeadRows::side_by_side(&numbers[..8], 8, 0, 8);
+    let rows = HeadRows::in_slots(Elements::F32(&numbers), &[0, 2], 1, 8);
+    let call = Attention {
+        heads: 1,
+        head_width: 8,
+        queries,
+        past: Some(KeysValues { keys: rows, values: rows }),
+        fresh: KeysValues { keys: queries, values: queries },
+        seen: Seen::Causal,
+    };
     attention(&call, &mut [0.0; 8]);
 }

@@ -20,7 +20,8 @@ impl Elements<'_> {
     }
 }
 
-/// One row a head and token: that of `head` and `row` begins at `head * head_stride + row * row_stride`.
+/// One row a head and token: that of `head` and `row` begins at `head * head_stride + slot * row_stride`, where the slot is
+/// the row's number, or what `slots` has for it.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadRows<'a> {
     /// The elements, from the first row of the first head on.
@@ -31,6 +32,8 @@ pub struct HeadRows<'a> {
     pub row_stride: usize,
     /// Elements from a head to the next.
     pub head_stride: usize,
+    /// Where each row lies, if not one after the other.
+    pub slots: Option<&'a [u32]>,
 }
 
 impl<'a> HeadRows<'a> {
@@ -46,6 +49,7 @@ impl<'a> HeadRows<'a> {
             count: matrix.len() / columns,
             row_stride: columns,
             head_stride: head_width,
+            slots: None,
         }
     }
 
@@ -55,21 +59,30 @@ impl<'a> HeadRows<'a> {
     /// When the cache has not room for as many.
     pub fn cached(elements: Elements<'a>, count: usize, capacity: usize, head_width: usize) -> Self {
         assert!(count <= capacity, "{count} rows in a cache of {capacity}");
-        Self { elements, count, row_stride: head_width, head_stride: capacity * head_width }
+        Self { elements, count, row_stride: head_width, head_stride: capacity * head_width, slots: None }
+    }
+
+    /// Rows of a cache `[capacity, heads * head_width]` in the order of `slots`.
+    pub fn in_slots(elements: Elements<'a>, slots: &'a [u32], heads: usize, head_width: usize) -> Self {
+        let (row_stride, head_stride) = (heads * head_width, head_width);
+        Self { elements, count: slots.len(), row_stride, head_stride, slots: Some(slots) }
     }
 
     /// # Panics
-    /// When the last row ends beyond the elements.
+    /// When a row ends beyond the elements, or there are not as many slots as rows.
     pub(super) fn check(&self, heads: usize, head_width: usize, name: &str) {
+        let slots = self.slots.map_or(self.count, |slots| {
+            assert_eq!(slots.len(), self.count, "{name}: a slot for each row");
+            slots.iter().max().map_or(0, |&last| last as usize + 1)
+        });
         let last = |count: usize, stride: usize| count.checked_sub(1)?.checked_mul(stride);
-        let end =
-            || last(heads, self.head_stride)?.checked_add(last(self.count, self.row_stride)?)?.checked_add(head_width);
+        let end = || last(heads, self.head_stride)?.checked_add(last(slots, self.row_stride)?)?.checked_add(head_width);
         let is_inside = self.count == 0 || end().is_some_and(|end| end <= self.elements.len());
         assert!(is_inside, "{name}: {heads} heads of {} rows are more than the elements", self.count);
     }
 
     pub(super) fn start(&self, head: usize, row: usize) -> usize {
-        head * self.head_stride + row * self.row_stride
+        head * self.head_stride + self.slots.map_or(row, |slots| slots[row] as usize) * self.row_stride
     }
 }
 

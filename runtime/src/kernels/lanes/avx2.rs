@@ -1,11 +1,11 @@
 //! AVX2 with fused products (FMA) and half floats (F16C): a register of eight floats.
 
 use std::arch::x86_64::{
-    __m256, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128, _mm_storeu_si128,
-    _mm256_add_epi32, _mm256_add_ps, _mm256_andnot_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmp_ps,
-    _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_cvttps_epi32, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_loadu_ps,
-    _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_round_ps, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps,
-    _mm256_sub_ps,
+    __m256, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_loadl_epi64, _mm_loadu_si128,
+    _mm_storeu_si128, _mm256_add_epi32, _mm256_add_ps, _mm256_andnot_ps, _mm256_castps_si256, _mm256_castsi256_ps,
+    _mm256_cmp_ps, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_cvtps_ph, _mm256_cvttps_epi32,
+    _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_hadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps,
+    _mm256_permute2f128_ps, _mm256_round_ps, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
 };
 
 use half::f16;
@@ -61,6 +61,12 @@ impl Lanes for Avx2 {
     fn load_half(self, from: &[f16; LANES]) -> __m256 {
         // SAFETY: `from` is 8 half floats, 16 bytes; `self` proves F16C.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, from: &[i8; LANES]) -> __m256 {
+        // SAFETY: `from` is 8 bytes; `self` proves AVX2.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.as_ptr().cast()))) }
     }
 
     #[inline(always)]
@@ -138,5 +144,18 @@ impl Lanes for Avx2 {
     fn zero_below(self, a: __m256, x: __m256, limit: __m256) -> __m256 {
         // SAFETY: `self` proves AVX.
         unsafe { _mm256_andnot_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(x, limit), a) }
+    }
+
+    #[inline(always)]
+    fn totals(self, a: [__m256; LANES]) -> __m256 {
+        // SAFETY: `self` proves AVX.
+        let neighbours = |a: __m256, b: __m256| unsafe { _mm256_hadd_ps(a, b) };
+        let four = |at: usize| {
+            let [a, b, c, d] = std::array::from_fn(|key| a[at + key]);
+            neighbours(neighbours(a, b), neighbours(c, d))
+        };
+        let (low, high) = (four(0), four(4));
+        // SAFETY: as above: the sums of the lower lanes of all eight, and of the upper ones.
+        unsafe { _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high)) }
     }
 }

@@ -1,10 +1,10 @@
 //! NEON: two registers of four floats.
 
 use std::arch::aarch64::{
-    float32x4_t, uint16x8_t, vabsq_f32, vaddq_f32, vaddq_s32, vbicq_u32, vcltq_f32, vcvtq_s32_f32, vdupq_n_f32,
-    vfmaq_f32, vfmsq_f32, vld1q_f32, vld1q_u16, vmaxq_f32, vminq_f32, vmulq_f32, vreinterpretq_f32_s32,
-    vreinterpretq_f32_u32, vreinterpretq_s32_f32, vreinterpretq_u32_f32, vrndnq_f32, vshlq_n_s32, vst1q_f32, vst1q_u16,
-    vsubq_f32,
+    float32x4_t, uint16x8_t, vabsq_f32, vaddq_f32, vaddq_s32, vbicq_u32, vcltq_f32, vcvtq_f32_s32, vcvtq_s32_f32,
+    vdupq_n_f32, vfmaq_f32, vfmsq_f32, vget_low_s16, vld1_s8, vld1q_f32, vld1q_u16, vmaxq_f32, vminq_f32,
+    vmovl_high_s16, vmovl_s8, vmovl_s16, vmulq_f32, vpaddq_f32, vreinterpretq_f32_s32, vreinterpretq_f32_u32,
+    vreinterpretq_s32_f32, vreinterpretq_u32_f32, vrndnq_f32, vshlq_n_s32, vst1q_f32, vst1q_u16, vsubq_f32,
 };
 use std::arch::asm;
 
@@ -60,6 +60,15 @@ impl Lanes for Neon {
     fn load_half(self, from: &[f16; LANES]) -> Vector {
         // SAFETY: 8 half floats, which are 16 bits each.
         widen(unsafe { vld1q_u16(from.as_ptr().cast()) })
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, from: &[i8; LANES]) -> Vector {
+        // SAFETY: 8 integers of 8 bits; every aarch64 processor has NEON.
+        unsafe {
+            let wide = vmovl_s8(vld1_s8(from.as_ptr()));
+            [vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide))), vcvtq_f32_s32(vmovl_high_s16(wide))]
+        }
     }
 
     #[inline(always)]
@@ -138,6 +147,18 @@ impl Lanes for Neon {
             let below = vcltq_f32(x[at], limit[at]);
             vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(a[at]), below))
         })
+    }
+
+    #[inline(always)]
+    fn totals(self, a: [Vector; LANES]) -> Vector {
+        // SAFETY: every aarch64 processor has NEON.
+        let neighbours = |a: float32x4_t, b: float32x4_t| unsafe { vpaddq_f32(a, b) };
+        let four = |at: usize, half: usize| {
+            let [a, b, c, d] = std::array::from_fn(|key| a[at + key][half]);
+            neighbours(neighbours(a, b), neighbours(c, d))
+        };
+        // SAFETY: as above.
+        both([four(0, 0), four(4, 0)], [four(0, 1), four(4, 1)], |a, b| unsafe { vaddq_f32(a, b) })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::{Kernel, LANES, Lanes};
+use super::{Kernel, LANES, Lanes, total};
 
 /// No instruction set beyond what the target always has.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,11 @@ impl Lanes for Scalar {
     #[inline(always)]
     fn load_half(self, from: &[f16; LANES]) -> Self::Vector {
         from.map(f16::to_f32_const)
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, from: &[i8; LANES]) -> Self::Vector {
+        from.map(f32::from)
     }
 
     #[inline(always)]
@@ -97,5 +102,10 @@ impl Lanes for Scalar {
     #[inline(always)]
     fn zero_below(self, a: Self::Vector, x: Self::Vector, limit: Self::Vector) -> Self::Vector {
         std::array::from_fn(|lane| if x[lane] < limit[lane] { 0.0 } else { a[lane] })
+    }
+
+    #[inline(always)]
+    fn totals(self, a: [Self::Vector; LANES]) -> Self::Vector {
+        a.map(total)
     }
 }

@@ -73,6 +73,7 @@ impl Kernel for Steps<'_> {
             lanes.abs(a),
             lanes.round(a),
             lanes.zero_below(a, b, c),
+            lanes.totals([a, b, c, lanes.add(a, b), lanes.sub(a, b), number, c, lanes.abs(b)]),
         ];
         let mut found = Vec::new();
         for step in steps {
@@ -96,6 +97,29 @@ fn every_step_is_the_same_everywhere() {
         for set in InstructionSet::available() {
             let found = set.run(Steps([&a, &b, &c]));
             assert_bits(&found, &expected, &format!("{set} {a:?} {b:?} {c:?}"));
+        }
+    }
+}
+
+struct Bytes<'a>(&'a [i8; LANES]);
+
+impl Kernel for Bytes<'_> {
+    type Output = [f32; LANES];
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) -> [f32; LANES] {
+        let mut found = [0.0; LANES];
+        lanes.store(lanes.load_bytes(self.0), &mut found);
+        found
+    }
+}
+
+#[test]
+fn every_byte_is_a_float() {
+    for first in i8::MIN..=i8::MAX {
+        let bytes = std::array::from_fn(|lane| first.wrapping_add(37 * lane as i8));
+        for set in InstructionSet::available() {
+            assert_eq!(set.run(Bytes(&bytes)), bytes.map(f32::from), "{set}");
         }
     }
 }

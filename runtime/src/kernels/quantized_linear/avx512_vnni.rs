@@ -5,7 +5,7 @@ use std::arch::x86_64::{
     _mm512_setzero_si512, _mm512_storeu_si512,
 };
 
-use super::packed_weights::{Block, GROUP_INPUTS, Layout, PANEL_OUTPUTS, PackedWeights, STEP_GROUPS};
+use super::packed_weights::{Block, GROUP_INPUTS, Layout, PANEL_OUTPUTS, Packed, STEP_GROUPS};
 use super::rows::{Kernel, Tile};
 use super::scalar;
 
@@ -135,7 +135,7 @@ fn multiply_wide<const ROWS: usize, const PANELS: usize>(mut tile: Tile<'_, '_>)
 /// What to add to the sums of a panel: `dpbusd` multiplies unsigned by signed bytes, so activations are 128 too high.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn correction(weights: &PackedWeights, panel: usize) -> __m512i {
+fn correction(weights: Packed<'_>, panel: usize) -> __m512i {
     let correction = weights.sums(panel).map(|sum| sum.wrapping_mul(-128));
     // SAFETY: 16 x 32 bits.
     unsafe { _mm512_loadu_si512(correction.as_ptr().cast()) }

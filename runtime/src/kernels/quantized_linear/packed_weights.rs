@@ -1,5 +1,8 @@
 //! The weights of a linear layer, laid out for the instruction that multiplies them.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use super::InstructionSet;
 
 /// Outputs side by side in a [`Block`].
@@ -14,10 +17,21 @@ pub const STEP_GROUPS: usize = 4;
 /// The most inputs whose dot product surely fits in an `i32`: 131,072 x 127 x 128 < 2^31.
 pub const MAX_INPUTS: usize = 1 << 17;
 
+/// Where packed weights may begin in a file or a memory map: at multiples of this many bytes, the size of a [`Block`].
+pub const ALIGNMENT: usize = size_of::<Block>();
+
 /// One cache line, one AVX-512 register, four NEON registers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct Block(pub [[i8; GROUP_INPUTS]; PANEL_OUTPUTS]);
+
+// SAFETY: 64 bytes of `i8` in 64 bytes: every pattern is a block, zeros too, and none of them is padding.
+unsafe impl bytemuck::Zeroable for Block {}
+// SAFETY: as above.
+unsafe impl bytemuck::Pod for Block {}
+
+/// Bytes that others own, a memory map for instance.
+pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// How many inputs of one output lie side by side, which is up to the multiplying instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,17 +53,42 @@ impl Layout {
     }
 }
 
+impl std::fmt::Display for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::DotProduct => "dot-product",
+            Self::Widening => "widening",
+        })
+    }
+}
+
 /// Weights of one linear layer with a scale an output, in the order in which one instruction set reads them.
 ///
 /// `[outputs / 16][inputs / run][16][run]`, both ends filled with zeros; [`Layout`] is the run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PackedWeights {
     layout: Layout,
     outputs: usize,
     inputs: usize,
-    blocks: Vec<Block>,
     scales: Vec<f32>,
-    sums: Vec<[i32; PANEL_OUTPUTS]>,
+    storage: Storage,
+}
+
+/// Where the blocks lie, and the sum of the weights of each output.
+#[derive(Clone)]
+enum Storage {
+    Owned { blocks: Vec<Block>, sums: Vec<[i32; PANEL_OUTPUTS]> },
+    Shared { bytes: SharedBytes, blocks: Range<usize>, sums: Range<usize> },
+}
+
+/// [`PackedWeights`] while a layer runs.
+#[derive(Clone, Copy)]
+pub struct Packed<'a> {
+    outputs: usize,
+    groups: usize,
+    scales: &'a [f32],
+    blocks: &'a [Block],
+    sums: &'a [[i32; PANEL_OUTPUTS]],
 }
 
 impl PackedWeights {
@@ -81,7 +120,35 @@ impl PackedWeights {
             place(panel_blocks, layout.run(), lane, row);
             sums[panel][lane] = row.iter().map(|&weight| i32::from(weight)).sum();
         }
-        Self { layout, outputs, inputs, blocks, scales: scales.to_vec(), sums }
+        Self { layout, outputs, inputs, scales: scales.to_vec(), storage: Storage::Owned { blocks, sums } }
+    }
+
+    /// Weights that [`Self::write`] wrote for this processor, `start` bytes after the beginning of `bytes`.
+    ///
+    /// Nothing if they do not lie there whole, at a multiple of [`ALIGNMENT`].
+    pub fn borrow(bytes: &SharedBytes, start: usize, scales: &[f32], outputs: usize, inputs: usize) -> Option<Self> {
+        if outputs == 0 || inputs == 0 || inputs > MAX_INPUTS || scales.len() != outputs {
+            return None;
+        }
+        let panels = outputs.div_ceil(PANEL_OUTPUTS);
+        let blocks = start..start.checked_add(panels.checked_mul(groups(inputs))?.checked_mul(ALIGNMENT)?)?;
+        let sums = blocks.end..blocks.end.checked_add(panels * ALIGNMENT)?;
+        let all = (**bytes).as_ref();
+        bytemuck::try_cast_slice::<u8, Block>(all.get(blocks.clone())?).ok()?;
+        bytemuck::try_cast_slice::<u8, [i32; PANEL_OUTPUTS]>(all.get(sums.clone())?).ok()?;
+        let storage = Storage::Shared { bytes: Arc::clone(bytes), blocks, sums };
+        let layout = super::instruction_set().layout();
+        Some(Self { layout, outputs, inputs, scales: scales.to_vec(), storage })
+    }
+
+    /// Writes the weights without their scales, a multiple of [`ALIGNMENT`] bytes.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn write(&self, to: &mut impl std::io::Write) -> std::io::Result<()> {
+        let Packed { blocks, sums, .. } = self.view();
+        to.write_all(bytemuck::cast_slice(blocks))?;
+        to.write_all(bytemuck::cast_slice(sums))
     }
 
     /// The order they are packed in.
@@ -99,34 +166,64 @@ impl PackedWeights {
         self.inputs
     }
 
-    /// Memory that the packed weights, their scales and their sums take.
-    pub fn bytes(&self) -> usize {
-        size_of_val(&*self.blocks) + size_of_val(&*self.scales) + size_of_val(&*self.sums)
+    /// Weight scales, one an output.
+    pub fn scales(&self) -> &[f32] {
+        &self.scales
+    }
+
+    /// Bytes that [`Self::write`] writes for a layer of these sizes.
+    pub fn packed_bytes(outputs: usize, inputs: usize) -> usize {
+        outputs.div_ceil(PANEL_OUTPUTS).saturating_mul(groups(inputs) + 1).saturating_mul(ALIGNMENT)
+    }
+
+    /// The weights where they lie.
+    pub(super) fn view(&self) -> Packed<'_> {
+        let (blocks, sums) = match &self.storage {
+            Storage::Owned { blocks, sums } => (blocks.as_slice(), sums.as_slice()),
+            Storage::Shared { bytes, blocks, sums } => {
+                let all = (**bytes).as_ref();
+                (bytemuck::cast_slice(&all[blocks.clone()]), bytemuck::cast_slice(&all[sums.clone()]))
+            }
+        };
+        Packed { outputs: self.outputs, groups: groups(self.inputs), scales: &self.scales, blocks, sums }
+    }
+}
+
+impl std::fmt::Debug for PackedWeights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} x {} {:?}", self.outputs, self.inputs, self.layout)
+    }
+}
+
+impl<'a> Packed<'a> {
+    /// Outputs of the layer.
+    #[inline]
+    pub fn outputs(&self) -> usize {
+        self.outputs
     }
 
     /// Groups of inputs, filled up to whole steps.
-    pub(super) fn groups(&self) -> usize {
-        groups(self.inputs)
+    pub fn groups(&self) -> usize {
+        self.groups
     }
 
     /// The blocks of one panel, as many as groups.
     #[inline]
-    pub(super) fn panel(&self, panel: usize) -> &[Block] {
-        let groups = self.groups();
-        &self.blocks[panel * groups..][..groups]
+    pub fn panel(&self, panel: usize) -> &'a [Block] {
+        &self.blocks[panel * self.groups..][..self.groups]
     }
 
     /// Sum of the weights of each output of a panel.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only AVX-512 VNNI corrects with it"))]
+    #[cfg(target_arch = "x86_64")]
     #[inline]
-    pub(super) fn sums(&self, panel: usize) -> &[i32; PANEL_OUTPUTS] {
+    pub fn sums(&self, panel: usize) -> &'a [i32; PANEL_OUTPUTS] {
         &self.sums[panel]
     }
 
     /// Weight scales, one an output.
     #[inline]
-    pub fn scales(&self) -> &[f32] {
-        &self.scales
+    pub fn scales(&self) -> &'a [f32] {
+        self.scales
     }
 }
 

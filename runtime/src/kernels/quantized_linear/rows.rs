@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::packed_weights::{GROUP_INPUTS, Layout, PANEL_OUTPUTS, PackedWeights};
+use super::packed_weights::{GROUP_INPUTS, Layout, PANEL_OUTPUTS, Packed};
 
 thread_local! {
     /// Taken for the length of a call and put back, so that a call inside a call merely allocates its own.
@@ -64,7 +64,7 @@ pub enum Epilogue<'a> {
 #[derive(Clone, Copy)]
 pub struct Layer<'a> {
     /// Weights, `[outputs, inputs]`.
-    pub weights: &'a PackedWeights,
+    pub weights: Packed<'a>,
     /// One value an output.
     pub bias: &'a [f32],
     /// What follows.

@@ -1,5 +1,7 @@
 //! Every instruction set against a plain sum, and scalar against ONNX Runtime.
 
+use std::sync::Arc;
+
 use super::*;
 
 /// A small generator, for values that look like nothing in particular.
@@ -354,4 +356,28 @@ fn weights_of_another_size_are_refused() {
 fn activations_of_another_size_are_refused() {
     let weights = PackedWeights::pack(&[1; 12], &[1.0; 3], 3, 4);
     quantized_linear(&[1.0; 7], &weights, &[0.0; 3], Epilogue::None, &mut [0.0; 6]);
+}
+
+#[test]
+fn weights_that_were_written_are_read_where_they_lie() {
+    let layer = Layer::new(45, 37);
+    let packed = PackedWeights::pack(&layer.weights, &layer.scales, layer.outputs, layer.inputs);
+    let mut file = vec![0xa5; ALIGNMENT];
+    packed.write(&mut file).unwrap();
+    assert_eq!(file.len(), ALIGNMENT + PackedWeights::packed_bytes(layer.outputs, layer.inputs));
+    let map = |bytes: &[u8]| -> SharedBytes {
+        let mut map = memmap2::MmapMut::map_anon(bytes.len()).unwrap();
+        map.copy_from_slice(bytes);
+        Arc::new(map)
+    };
+    let borrow = |bytes, start| PackedWeights::borrow(bytes, start, &layer.scales, layer.outputs, layer.inputs);
+    let (whole, short) = (map(&file), map(&file[..file.len() - 1]));
+    assert!(borrow(&short, ALIGNMENT).is_none(), "the end is missing");
+    assert!(borrow(&whole, ALIGNMENT + 4).is_none(), "it does not begin there");
+    assert!(borrow(&whole, usize::MAX - 63).is_none(), "there is no such place");
+    let borrowed = borrow(&whole, ALIGNMENT).expect("it lies there whole");
+    let x = Values(3).floats(5 * layer.inputs);
+    let mut y = vec![0.0; 5 * layer.outputs];
+    quantized_linear(&x, &borrowed, &layer.bias, Epilogue::None, &mut y);
+    assert_eq!(y, layer.run(instruction_set(), &x));
 }

@@ -1,0 +1,73 @@
+//! `edgeblip run`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use blip::config::Role;
+use clap::Args;
+use edgeblip::bundle::Bundle;
+use edgeblip::cores::big_cores;
+use edgeblip::model::Model;
+use edgeblip::pipeline::running::{Running, run};
+use field::clock::SystemClock;
+use field::config::Settings;
+use field::{log as logging, signals};
+
+use super::config::Configured;
+use super::{cache_of, warn};
+
+/// Looks, captions, filters and keeps, until SIGTERM or SIGINT; SIGHUP reads the configuration again, SIGUSR1 takes
+/// a frame now. For a quick try without a file: edgeblip run --camera folder:PICTURES --store pairs
+#[derive(Args)]
+pub struct Run {
+    #[command(flatten)]
+    configured: Configured,
+}
+
+impl Run {
+    pub fn run(&self) -> Result<ExitCode> {
+        let config = self.configured.read().context("reading the configuration")?;
+        logging::start(config.log.level);
+        // Before any thread is started: signals that come early are not lost.
+        let signals = signals::listen().context("listening to signals")?;
+        let clock = Arc::new(SystemClock::new()?);
+        let settings = (*config).clone();
+        let configured = self.configured.clone();
+        run(Running {
+            config,
+            reread: Box::new(move || configured.read()),
+            clock,
+            signals,
+            load: move || load(&settings).map_err(|error| format!("{error:#}")),
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The captioner, and the matcher if the bundle has one.
+pub(super) fn load(settings: &Settings) -> Result<Model> {
+    let model = &settings.model;
+    let bundle = match &model.bundle {
+        Some(folder) => Bundle::open_with(folder, cache_of(model.cache.as_ref()).as_ref())?,
+        None => Bundle::built_in()?,
+    };
+    let manifest = bundle.manifest();
+    let mut roles = vec![Role::Captioner];
+    roles.extend(manifest.matcher.as_ref().map(|_| Role::Matcher));
+    let model = Model::load(Arc::new(bundle), &roles, threads(settings))?;
+    if let Some(error) = model.cache_error() {
+        warn(error);
+    }
+    Ok(model)
+}
+
+fn threads(settings: &Settings) -> usize {
+    settings.model.threads.map_or_else(big_cores, usize::from)
+}
+
+/// The folder of a bundle as it is shown.
+pub(super) fn bundle_name(bundle: Option<&PathBuf>) -> String {
+    bundle.map_or_else(|| "built-in".to_owned(), |folder| folder.display().to_string())
+}
