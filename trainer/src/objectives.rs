@@ -5,7 +5,7 @@
 mod input;
 mod matching;
 
-pub use input::{Answers, Batch, Input, StepFacts};
+pub use input::{Answers, Batch, Input, Inputs, StepFacts};
 pub use matching::{Bank, Opinion, alpha, image_features, unit_texts};
 
 use crate::engine::{Device, Order, Result, RowsShape, TokensShape};
@@ -67,6 +67,8 @@ pub struct Step<'p, D: Device> {
     pub settings: Settings,
     /// The batch, on the device.
     pub input: &'p Input<D>,
+    /// Its pictures, `[pictures, 3, S, S]`.
+    pub pixels: &'p D::Buffer,
     /// For ITC: what to contrast with, and what the momentum encoders say.
     pub bank: Option<(&'p Bank<D>, &'p Opinion<D>)>,
 }
@@ -78,7 +80,7 @@ impl<'p, D: Device> Step<'p, D> {
     /// As the device.
     pub fn forward(&self, tape: &mut Tape<'p, D>) -> Result<Losses<D>> {
         let input = self.input;
-        let images = self.model.vision.forward(tape, &input.pixels, input.pictures, self.pass(0))?;
+        let images = self.model.vision.forward(tape, self.pixels, input.pictures, self.pass(0))?;
         let mut losses = Losses { parts: Vec::new(), values: Vec::new() };
         match self.settings.objective {
             Objective::Joint => {

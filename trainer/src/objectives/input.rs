@@ -54,10 +54,8 @@ pub struct StepFacts {
     pub bank_names: Vec<u32>,
 }
 
-/// A batch on the device.
+/// A batch on the device, without its pictures.
 pub struct Input<D: Device> {
-    /// `[pictures, 3, S, S]`.
-    pub pixels: D::Buffer,
     /// Number of pictures.
     pub pictures: usize,
     /// Number of texts.
@@ -126,10 +124,55 @@ impl Batch {
 
 /// Everything of an input, on the host, in the order in which it is uploaded.
 struct Rows {
-    floats: [Vec<f32>; 4],
+    floats: [Vec<f32>; 3],
     indices: Vec<Vec<u32>>,
     tokens: usize,
     question_tokens: usize,
+}
+
+/// Batches on the device. What is recorded goes on reading where it was recorded, so that each shape of a batch has memory
+/// of its own; pictures, which are most of it, have theirs once for each number of them.
+pub struct Inputs<D: Device> {
+    shapes: Vec<Input<D>>,
+    pictures: Vec<(usize, D::Buffer)>,
+}
+
+impl<D: Device> Default for Inputs<D> {
+    fn default() -> Inputs<D> {
+        Inputs { shapes: Vec::new(), pictures: Vec::new() }
+    }
+}
+
+impl<D: Device> Inputs<D> {
+    /// Puts a batch where the last one of its shape was, and returns the number of that shape.
+    ///
+    /// # Errors
+    /// As the device.
+    pub fn put(
+        &mut self,
+        device: &D,
+        batch: &Batch,
+        facts: &StepFacts,
+        kind: (Objective, SpecialTokens),
+    ) -> Result<usize> {
+        match self.pictures.iter_mut().find(|(count, _)| *count == batch.pictures) {
+            Some((_, pixels)) => device.rewrite(pixels, &batch.pixels)?,
+            None => self.pictures.push((batch.pictures, device.upload(&batch.pixels)?)),
+        }
+        if let Some(shape) = self.shapes.iter().position(|input| input.fits(batch, facts)) {
+            self.shapes[shape].rewrite(device, batch, facts, kind)?;
+            return Ok(shape);
+        }
+        self.shapes.push(Input::new(device, batch, facts, kind)?);
+        Ok(self.shapes.len() - 1)
+    }
+
+    /// What was last put there, and its pictures, `[pictures, 3, S, S]`.
+    pub fn at(&self, shape: usize) -> (&Input<D>, &D::Buffer) {
+        let input = &self.shapes[shape];
+        let pixels = self.pictures.iter().find(|(count, _)| *count == input.pictures);
+        (input, &pixels.expect("a batch was put there with its pictures").1)
+    }
 }
 
 impl<D: Device> Input<D> {
@@ -144,11 +187,10 @@ impl<D: Device> Input<D> {
         (objective, special): (Objective, SpecialTokens),
     ) -> Result<Input<D>> {
         let Rows { floats, indices, tokens, question_tokens } = Rows::new(batch, facts, (objective, special));
-        let [pixels, word_weights, itm_weights, scalars] = floats;
+        let [word_weights, itm_weights, scalars] = floats;
         let mut indices = indices.into_iter().map(|values| device.upload_indices(&values));
         let mut next = || indices.next().expect("as many as Rows::new makes");
         Ok(Input {
-            pixels: device.upload(&pixels)?,
             word_weights: device.upload(&word_weights)?,
             itm_weights: device.upload(&itm_weights)?,
             scalars: device.upload(&scalars)?,
@@ -200,7 +242,7 @@ impl<D: Device> Input<D> {
         (objective, special): (Objective, SpecialTokens),
     ) -> Result<()> {
         let Rows { floats, indices, .. } = Rows::new(batch, facts, (objective, special));
-        let buffers = [&mut self.pixels, &mut self.word_weights, &mut self.itm_weights, &mut self.scalars];
+        let buffers = [&mut self.word_weights, &mut self.itm_weights, &mut self.scalars];
         for (buffer, values) in buffers.into_iter().zip(&floats) {
             device.rewrite(buffer, values)?;
         }
@@ -260,12 +302,7 @@ impl Rows {
             indices.push(answers.of.clone());
         }
         let itm = vec![1.0 / (3 * count.max(1)) as f32; 3 * count as usize];
-        Rows {
-            floats: [batch.pixels.clone(), word_weights, itm, facts.scalars.to_vec()],
-            indices,
-            tokens,
-            question_tokens,
-        }
+        Rows { floats: [word_weights, itm, facts.scalars.to_vec()], indices, tokens, question_tokens }
     }
 }
 

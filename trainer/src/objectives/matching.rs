@@ -69,12 +69,12 @@ impl<D: Device> Opinion<D> {
     pub fn of(
         model: &Blip,
         (device, momentum): (&D, &D::Flat),
-        input: &super::Input<D>,
+        (input, pixels): (&super::Input<D>, &D::Buffer),
         bank: &mut Bank<D>,
     ) -> Result<Opinion<D>> {
         let mut tape = Tape::forgetting(device, momentum);
         let still = Pass::still();
-        let images = model.vision.forward(&mut tape, &input.pixels, input.pictures, still)?;
+        let images = model.vision.forward(&mut tape, pixels, input.pictures, still)?;
         let image = image_features(model, &mut tape, &images, input.pictures)?;
         let text = text_features(model, &mut tape, input, still)?;
         let own = [image.buffer, text.buffer];

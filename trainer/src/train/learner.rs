@@ -4,7 +4,7 @@ use blip::config::SpecialTokens;
 
 use crate::engine::{AdamW, Device, Result, Slice, scalars, step_seed};
 use crate::model::Blip;
-use crate::objectives::{Bank, Batch, Input, Losses, Objective, Opinion, Settings, Step, StepFacts, alpha};
+use crate::objectives::{Bank, Batch, Input, Inputs, Losses, Objective, Opinion, Settings, Step, StepFacts, alpha};
 use crate::optimizer::{Decayed, Optimizer, Schedule};
 use crate::tape::Tape;
 
@@ -91,7 +91,7 @@ pub struct Learner<D: Device> {
     weights: D::Flat,
     optimizer: Optimizer<D>,
     contrast: Option<Contrast<D>>,
-    input: Option<Input<D>>,
+    inputs: Inputs<D>,
     step: u64,
 }
 
@@ -166,7 +166,16 @@ impl<D: Device> Learner<D> {
         let groups = settings.decayed.groups(&model.layout, settings.adamw.weight_decay);
         let optimizer = Optimizer::new(&device, settings.adamw, groups, [&state.first, &state.second])?;
         let weights = device.flat(&state.weights)?;
-        Ok(Learner { device, model, settings, weights, optimizer, contrast, input: None, step: state.step })
+        Ok(Learner {
+            device,
+            model,
+            settings,
+            weights,
+            optimizer,
+            contrast,
+            inputs: Inputs::default(),
+            step: state.step,
+        })
     }
 
     /// Everything that training changed.
@@ -262,21 +271,16 @@ impl<D: Device> Learner<D> {
     fn one_batch(&mut self, batch: &Batch, shared: &Shared, rate: f32, turn: Turn) -> Result<(Vec<f32>, f32)> {
         let facts = self.facts(shared, rate, turn);
         let kind = (self.settings.step.objective, self.settings.tokens);
-        let fits = self.input.as_ref().is_some_and(|input| input.fits(batch, &facts));
-        match &mut self.input {
-            Some(input) if fits => input.rewrite(&self.device, batch, &facts, kind)?,
-            input => *input = Some(Input::new(&self.device, batch, &facts, kind)?),
-        }
-        let input = self.input.as_ref().expect("it was just filled");
-        let key =
-            (input.tokens as u64) << 32 | (input.texts as u64) << 2 | u64::from(turn.first) << 1 | u64::from(turn.last);
+        let shape = self.inputs.put(&self.device, batch, &facts, kind)?;
+        let input = self.inputs.at(shape);
+        let key = (shape as u64) << 2 | u64::from(turn.first) << 1 | u64::from(turn.last);
         let (device, model, settings) = (&self.device, &self.model, self.settings.step);
         let (weights, optimizer, contrast) = (&mut self.weights, &mut self.optimizer, &mut self.contrast);
         let mut program = || -> Result<Vec<D::Buffer>> {
             let losses = backward(device, model, (settings, turn), (weights, optimizer, contrast), input)?;
             let mut values: Vec<D::Buffer> = losses.values.into_iter().flatten().collect();
             if turn.last {
-                values.push(optimizer.step(device, weights, &input.scalars)?);
+                values.push(optimizer.step(device, weights, &input.0.scalars)?);
             }
             Ok(values)
         };
@@ -358,7 +362,7 @@ fn backward<D: Device>(
     model: &Blip,
     (settings, turn): (Settings, Turn),
     (weights, optimizer, contrast): Changed<'_, D>,
-    input: &Input<D>,
+    (input, pixels): (&Input<D>, &D::Buffer),
 ) -> Result<Losses<D>> {
     if turn.first {
         device.clear(&mut optimizer.gradients)?;
@@ -371,13 +375,13 @@ fn backward<D: Device>(
             if turn.first {
                 device.moving_average(momentum, weights, &input.scalars)?;
             }
-            Some(Opinion::of(model, (device, momentum), input, bank)?)
+            Some(Opinion::of(model, (device, momentum), (input, pixels), bank)?)
         }
         None => None,
     };
     let losses = {
         let bank = contrast.as_ref().map(|contrast| &contrast.bank).zip(opinion.as_ref());
-        let step = Step { model, settings, input, bank };
+        let step = Step { model, settings, input, pixels, bank };
         let mut tape = Tape::recording(device, weights);
         let losses = step.forward(&mut tape)?;
         let share = 1.0 / turn.count as f32;

@@ -7,6 +7,7 @@
 mod cases;
 mod emulation;
 mod losses;
+mod steps;
 mod trial;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -93,6 +94,11 @@ fn every_operation_equals_the_cpu_with_kernels_compiled_for_the_host() -> Result
 }
 
 #[test]
+fn steps_with_texts_of_any_length_are_the_cpus() -> Result<()> {
+    steps::compare(Cuda::with_driver(Box::new(emulation::Emulated::new()?)))
+}
+
+#[test]
 fn a_shorter_average_follows_the_first_values() -> Result<()> {
     let device = Cuda::with_driver(Box::new(emulation::Emulated::new()?));
     let (mut average, values) = (device.flat(&[8.0, 16.0])?, device.flat(&[4.0, 4.0, 1e9])?);
@@ -130,7 +136,8 @@ fn every_operation_equals_the_cpu_on_a_gpu() -> Result<()> {
     };
     println!("{}", device.name());
     compare(&device, Large::Included)?;
-    replays(&device)
+    replays(&device)?;
+    steps::compare(device)
 }
 
 /// Bytes of registers that a thread may put into memory: versions of the compiler differ by a few.
