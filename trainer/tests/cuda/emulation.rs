@@ -72,9 +72,11 @@ fn compiled(folder: &Path) -> Result<libloading::Library> {
     let (source, library) = (folder.join("kernels.cpp"), folder.join("kernels.so"));
     std::fs::write(&source, text).context("writing the kernels as C++")?;
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
-    // Blocks' threads are jumped between, which a hardened libc takes for an overwritten stack.
+    // A hardened libc takes a jump to another fiber's stack for an overwritten one; and kernels' shared memory, where they are
+    // templates, would be one for all devices of the process.
     let output = Command::new(&compiler)
-        .args(["-U_FORTIFY_SOURCE", "-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-ffp-contract=off", "-o"])
+        .args(["-U_FORTIFY_SOURCE", "-fno-gnu-unique", "-std=c++17", "-O1", "-w"])
+        .args(["-shared", "-fPIC", "-ffp-contract=off", "-o"])
         .args([&library, &source])
         .output()
         .with_context(|| format!("running {compiler}: a C++ compiler checks the kernels where there is no GPU"))?;
