@@ -7,10 +7,13 @@
 
 mod record;
 
+use std::cell::Cell as Shared;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::database::{MARK_ROWS, Mark, PAGE_BYTES, SYNCED, be32};
 use crate::event::{self, Event};
@@ -23,6 +26,11 @@ const TABLE_LEAF: u8 = 13;
 const LEAF_HEADER_BYTES: usize = 8;
 /// Type of a hash in a record: 32 bytes.
 const HASH_TYPE: u64 = 12 + 2 * 32;
+
+/// How long a page is waited for that cannot be read: first, and all pages together. A card that resets itself comes back; a sector
+/// that is gone does not.
+const FIRST_WAIT: Duration = Duration::from_millis(1);
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// A row that is what was stored, or the name of one that is not.
 pub(crate) enum Found {
@@ -47,6 +55,7 @@ pub(crate) struct Pages {
     log_file: Option<File>,
     log: Log,
     newest: BTreeMap<u32, u64>,
+    patience: Shared<Duration>,
 }
 
 /// Which pages are looked at for rows.
@@ -70,7 +79,7 @@ impl Pages {
         let log = Log::read(&log_path)?;
         let log_file = log_path.exists().then(|| File::open(&log_path)).transpose()?;
         let newest = log.newest();
-        Ok(Pages { database, count, log_file, log, newest })
+        Ok(Pages { database, count, log_file, log, newest, patience: Shared::new(PATIENCE) })
     }
 
     pub(crate) fn log(&self) -> &Log {
@@ -105,12 +114,29 @@ impl Pages {
         self.log.commits_behind() > 1 || self.log.is_seen() && is_ahead()
     }
 
+    /// Reads a page; false if it is not there, or cannot be read for longer than there is patience left.
+    fn read(&self, file: &File, page: &mut [u8], at: u64) -> bool {
+        let mut wait = FIRST_WAIT;
+        loop {
+            match file.read_exact_at(page, at) {
+                Ok(()) => return true,
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return false,
+                Err(_) => {
+                    let Some(left) = self.patience.get().checked_sub(wait) else { return false };
+                    self.patience.set(left);
+                    std::thread::sleep(wait);
+                    wait *= 2;
+                }
+            }
+        }
+    }
+
     /// Looks for rows. A page that cannot be read is passed over: what is on it counts as damaged.
     pub(crate) fn carve(&self, range: Range, mut found: impl FnMut(Found)) {
         let mut page = vec![0; PAGE];
         if matches!(range, Range::Everything | Range::TheDatabase) {
             for number in 0..self.count {
-                if self.database.read_exact_at(&mut page, number * u64::from(PAGE_BYTES)).is_ok() {
+                if self.read(&self.database, &mut page, number * u64::from(PAGE_BYTES)) {
                     self.carve_leaf(&page, &mut found);
                 }
             }
@@ -122,7 +148,7 @@ impl Pages {
             Range::BehindTheLog => self.log.pages_behind().map(|(_, at)| at).collect(),
         };
         for at in places {
-            if self.log_file.as_ref().is_some_and(|file| file.read_exact_at(&mut page, at).is_ok()) {
+            if self.log_file.as_ref().is_some_and(|file| self.read(file, &mut page, at)) {
                 self.carve_leaf(&page, &mut found);
             }
         }
@@ -182,10 +208,10 @@ impl Pages {
     fn read_page(&self, number: u32, version: Version, page: &mut [u8]) -> Option<()> {
         let in_log = self.newest.get(&number).filter(|_| version == Version::Newest);
         match (in_log, &self.log_file) {
-            (Some(at), Some(log)) => log.read_exact_at(page, *at).ok(),
+            (Some(at), Some(log)) => self.read(log, page, *at).then_some(()),
             _ => {
                 let at = u64::from(number.checked_sub(1)?) * u64::from(PAGE_BYTES);
-                self.database.read_exact_at(page, at).ok()
+                self.read(&self.database, page, at).then_some(())
             }
         }
     }

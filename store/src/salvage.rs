@@ -61,12 +61,6 @@ pub(crate) fn salvage(folder: &Folder, number: u32, new: u32) -> Result<Salvaged
 impl Inventory {
     fn take(path: &std::path::Path, pages: &Pages) -> Inventory {
         let mut inventory = Inventory::default();
-        // With a fault in the log SQLite may see old pages of the log over new ones of the database.
-        if let Some(listed) = read_listing(path).filter(|_| !pages.log().has_more()) {
-            inventory.listed = listed;
-            inventory.is_complete = true;
-        }
-        inventory.counters = read_counters(path).unwrap_or_default();
         let mut carved = BTreeMap::new();
         pages.carve(Range::Everything, |found| match found {
             Found::Listed { id, is_synced } => {
@@ -85,9 +79,12 @@ impl Inventory {
             }
             Found::Pair { .. } | Found::BrokenPair(_) | Found::Commits(_) => {}
         });
-        if !inventory.is_complete {
-            inventory.listed = carved;
-        }
+        // After the pages, whose reading waits for a disk that fails for a moment. With a fault in the log SQLite may see old
+        // pages of the log over new ones of the database.
+        let listed = read_listing(path).filter(|_| !pages.log().has_more());
+        inventory.is_complete = listed.is_some();
+        inventory.listed = listed.unwrap_or(carved);
+        inventory.counters = read_counters(path).unwrap_or_default();
         inventory
     }
 

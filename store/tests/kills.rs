@@ -175,3 +175,25 @@ fn system_calls_that_fail_for_a_while_lose_nothing_and_keeping_goes_on() -> Resu
     println!("{rounds} faults, {troubled} noticed: 0 of {pairs} acknowledged pairs lost, keeping went on");
     Ok(())
 }
+
+/// A page that cannot be read for a moment, while what SQLite could not read is salvaged, is not a page that is gone.
+#[test]
+fn reads_that_fail_for_a_moment_lose_nothing() -> Result<()> {
+    let _alone = crate::alone();
+    if !can_trace() {
+        crate::leave_out("strace cannot trace here");
+        return Ok(());
+    }
+    let (first, last) = Trace::take(1)?.range("pread64").context("the writer reads")?;
+    let sweep = crate::count(20, 200);
+    for round in 0..sweep {
+        let start = first + (last - first) * round / sweep;
+        let folder = memory_folder()?;
+        let store = folder.path().join("pairs");
+        let inject = format!("inject=pread64:error=EIO:when={start}..{}", start + 10);
+        let output = run(&store, 1, &["-o", "/dev/null", "-e", "trace=pread64", "-e", &inject])?;
+        ensure!(output.status.success(), "{inject}: the writer ended: {}", String::from_utf8_lossy(&output.stderr));
+        check(&store, &said(&output)).with_context(|| inject.clone())?;
+    }
+    Ok(())
+}
