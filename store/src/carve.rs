@@ -7,7 +7,6 @@
 
 mod record;
 
-use std::cell::Cell as Shared;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::ErrorKind;
@@ -27,9 +26,9 @@ const LEAF_HEADER_BYTES: usize = 8;
 /// Type of a hash in a record: 32 bytes.
 const HASH_TYPE: u64 = 12 + 2 * 32;
 
-/// How long a page is waited for that cannot be read: first, and all pages together. A card that resets itself comes back; a sector
-/// that is gone does not.
+/// How long a page that cannot be read is waited for at first; each wait is twice the one before.
 const FIRST_WAIT: Duration = Duration::from_millis(1);
+/// How long all pages are waited for together: a card that resets itself comes back, a sector that is gone does not.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// A row that is what was stored, or the name of one that is not.
@@ -55,7 +54,7 @@ pub(crate) struct Pages {
     log_file: Option<File>,
     log: Log,
     newest: BTreeMap<u32, u64>,
-    patience: Shared<Duration>,
+    patience: std::cell::Cell<Duration>,
 }
 
 /// Which pages are looked at for rows.
@@ -79,7 +78,7 @@ impl Pages {
         let log = Log::read(&log_path)?;
         let log_file = log_path.exists().then(|| File::open(&log_path)).transpose()?;
         let newest = log.newest();
-        Ok(Pages { database, count, log_file, log, newest, patience: Shared::new(PATIENCE) })
+        Ok(Pages { database, count, log_file, log, newest, patience: std::cell::Cell::new(PATIENCE) })
     }
 
     pub(crate) fn log(&self) -> &Log {

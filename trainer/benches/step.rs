@@ -20,7 +20,7 @@ use edgeblip_trainer::engine::cuda::Cuda;
 use edgeblip_trainer::engine::{AdamW, Device};
 use edgeblip_trainer::model::{Blip, Shares, Sharing};
 use edgeblip_trainer::objectives::{Batch, Objective, Settings};
-use edgeblip_trainer::optimizer::{Decay, Decayed, Schedule};
+use edgeblip_trainer::optimizer::{Decayed, Schedule};
 use edgeblip_trainer::train::{Learner, LearnerSettings, Shared, State};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -157,16 +157,7 @@ fn read(tensors: &SafeTensors<'_>, facts: &Value) -> Result<(LearnerSettings, Ba
             max_norm: f32::INFINITY,
         },
         decayed: Decayed::All,
-        schedule: Schedule {
-            rate,
-            least: rate,
-            warm_up_from: rate,
-            warm_up_steps: 0,
-            decay: Decay::Constant,
-            factor: 1.0,
-            epochs: 1,
-            steps_an_epoch: 1,
-        },
+        schedule: Schedule::constant(rate),
         momentum: setting("momentum")? as f32,
         alpha: setting("alpha")? as f32,
         alpha_steps: 0,

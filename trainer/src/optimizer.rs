@@ -41,6 +41,20 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// The same rate in every step.
+    pub fn constant(rate: f32) -> Schedule {
+        Schedule {
+            rate,
+            least: rate,
+            warm_up_from: rate,
+            warm_up_steps: 0,
+            decay: Decay::Constant,
+            factor: 1.0,
+            epochs: 1,
+            steps_an_epoch: 1,
+        }
+    }
+
     /// The rate of a step, counted from zero.
     ///
     /// Source: BLIP `utils.py`, `warmup_lr_schedule`, which holds in the first epoch, and the decays named at [`Decay`].

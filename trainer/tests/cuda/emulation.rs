@@ -56,6 +56,19 @@ pub fn kernels() -> Vec<String> {
     names
 }
 
+fn compiler() -> String {
+    std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned())
+}
+
+/// Whether there is a C++ compiler, or why not.
+pub fn has_compiler() -> std::result::Result<(), String> {
+    let compiler = compiler();
+    let started = Command::new(&compiler).arg("--version").output();
+    started
+        .map(|_| ())
+        .map_err(|error| format!("{compiler} cannot be started ({error}): install g++, or name one in CXX"))
+}
+
 /// Compiles the kernels for the host into `folder`.
 fn compiled(folder: &Path) -> Result<libloading::Library> {
     let numbers = UNITS[0].source();
@@ -71,7 +84,7 @@ fn compiled(folder: &Path) -> Result<libloading::Library> {
     );
     let (source, library) = (folder.join("kernels.cpp"), folder.join("kernels.so"));
     std::fs::write(&source, text).context("writing the kernels as C++")?;
-    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
+    let compiler = compiler();
     // A hardened libc takes a jump to another fiber's stack for an overwritten one; and kernels' shared memory, where they are
     // templates, would be one for all devices of the process.
     let output = Command::new(&compiler)
@@ -79,7 +92,7 @@ fn compiled(folder: &Path) -> Result<libloading::Library> {
         .args(["-shared", "-fPIC", "-ffp-contract=off", "-o"])
         .args([&library, &source])
         .output()
-        .with_context(|| format!("running {compiler}: a C++ compiler checks the kernels where there is no GPU"))?;
+        .with_context(|| format!("running {compiler}"))?;
     ensure!(output.status.success(), "{compiler}: {}", String::from_utf8_lossy(&output.stderr));
     // SAFETY: the library has just been made of our own kernels, and has no initialisers of note.
     unsafe { libloading::Library::new(&library) }.context("opening the compiled kernels")

@@ -1,8 +1,8 @@
 //! The CUDA device against the CPU's, operation by operation: on a GPU where there is one, and everywhere with the kernels
 //! compiled for the host. And the kernels themselves through NVRTC, for three generations of GPUs.
 //!
-//! A machine without NVRTC or without a GPU says so and goes on, unless `EDGEBLIP_NVRTC=required` or
-//! `EDGEBLIP_CUDA=required` asks otherwise.
+//! A machine without NVRTC, a GPU or a C++ compiler says so and goes on, unless `EDGEBLIP_NVRTC=required`,
+//! `EDGEBLIP_CUDA=required` or `EDGEBLIP_RIGS=required` asks otherwise.
 
 mod cases;
 mod emulation;
@@ -22,6 +22,18 @@ use crate::trial::{Trial, distance, slice};
 
 fn is_required(variable: &str) -> bool {
     std::env::var(variable).is_ok_and(|value| value == "required")
+}
+
+/// The device with kernels compiled for the host; none without a C++ compiler.
+fn emulated() -> Result<Option<emulation::Emulated>> {
+    match emulation::has_compiler() {
+        Ok(()) => Ok(Some(emulation::Emulated::new()?)),
+        Err(missing) if is_required("EDGEBLIP_RIGS") => bail!("{missing}"),
+        Err(missing) => {
+            eprintln!("NOT RUN, no kernel was run: {missing}");
+            Ok(None)
+        }
+    }
 }
 
 /// Runs all cases on both devices. Prints the furthest outcome of each.
@@ -82,7 +94,7 @@ fn replays<D: Device>(device: &D) -> Result<()> {
 
 #[test]
 fn every_operation_equals_the_cpu_with_kernels_compiled_for_the_host() -> Result<()> {
-    let driver = emulation::Emulated::new()?;
+    let Some(driver) = emulated()? else { return Ok(()) };
     let launched = driver.launched();
     let device = Cuda::with_driver(Box::new(driver));
     compare(&device, Large::Left)?;
@@ -95,12 +107,14 @@ fn every_operation_equals_the_cpu_with_kernels_compiled_for_the_host() -> Result
 
 #[test]
 fn steps_with_texts_of_any_length_are_the_cpus() -> Result<()> {
-    steps::compare(Cuda::with_driver(Box::new(emulation::Emulated::new()?)))
+    let Some(driver) = emulated()? else { return Ok(()) };
+    steps::compare(Cuda::with_driver(Box::new(driver)))
 }
 
 #[test]
 fn a_shorter_average_follows_the_first_values() -> Result<()> {
-    let device = Cuda::with_driver(Box::new(emulation::Emulated::new()?));
+    let Some(driver) = emulated()? else { return Ok(()) };
+    let device = Cuda::with_driver(Box::new(driver));
     let (mut average, values) = (device.flat(&[8.0, 16.0])?, device.flat(&[4.0, 4.0, 1e9])?);
     let mut step = [0.0; scalars::COUNT];
     step[scalars::MOMENTUM] = 0.75;
@@ -112,7 +126,8 @@ fn a_shorter_average_follows_the_first_values() -> Result<()> {
 
 #[test]
 fn a_copy_within_a_recorded_program_is_refused() -> Result<()> {
-    let device = Cuda::with_driver(Box::new(emulation::Emulated::new()?));
+    let Some(driver) = emulated()? else { return Ok(()) };
+    let device = Cuda::with_driver(Box::new(driver));
     let mut program = || Ok(vec![device.upload(&[1.0])?]);
     device.replay(1, &mut program)?;
     let refused = device.replay(1, &mut program);

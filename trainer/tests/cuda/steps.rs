@@ -6,7 +6,7 @@ use edgeblip_trainer::engine::cpu::Cpu;
 use edgeblip_trainer::engine::{AdamW, Device};
 use edgeblip_trainer::model::{Blip, Shares, Sharing};
 use edgeblip_trainer::objectives::{Batch, Objective, Settings};
-use edgeblip_trainer::optimizer::{Decay, Decayed, Schedule};
+use edgeblip_trainer::optimizer::{Decayed, Schedule};
 use edgeblip_trainer::train::{Learner, LearnerSettings, Shared, State};
 
 /// Tokens of each step's longest text: the fourth of a length is the second that is played.
@@ -57,16 +57,7 @@ fn learner<D: Device>(device: D) -> Result<Learner<D>> {
         },
         adamw: AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.05, max_norm: f32::INFINITY },
         decayed: Decayed::All,
-        schedule: Schedule {
-            rate: 3e-3,
-            least: 3e-3,
-            warm_up_from: 3e-3,
-            warm_up_steps: 0,
-            decay: Decay::Constant,
-            factor: 1.0,
-            epochs: 1,
-            steps_an_epoch: 1,
-        },
+        schedule: Schedule::constant(3e-3),
         momentum: 0.9,
         alpha: 0.4,
         alpha_steps: 0,
