@@ -35,7 +35,10 @@ impl Process {
     }
 
     fn send(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().expect("kill is there");
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill {signal} {}", self.child.id())])
+            .status()
+            .expect("sh is there");
         assert!(sent.success());
     }
 

@@ -217,8 +217,8 @@ fn a_rank_that_falls_silent_ends_the_others_when_their_patience_ends() {
     let mut children = start(&place, &["pretrain"], [&changes, &changes]);
     has_begun(&place);
     let began = Instant::now();
-    let stopped = children[1].id().to_string();
-    assert!(Command::new("kill").args(["-STOP", &stopped]).status().unwrap().success());
+    let stopped = children[1].id();
+    assert!(Command::new("sh").args(["-c", &format!("kill -STOP {stopped}")]).status().unwrap().success());
     while children[0].try_wait().unwrap().is_none() {
         std::thread::yield_now();
     }
