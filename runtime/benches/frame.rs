@@ -141,7 +141,6 @@ fn keeping(group: &mut BenchmarkGroup<'_, WallTime>, pair: &Pair) {
         assert_eq!(names.len() as u64, pairs, "all are acknowledged");
         names
     };
-    let first = keep(1)[0];
     group.bench_function(BenchmarkId::new("store", 1), |bencher| bencher.iter(|| keep(1)));
     group.bench_function(BenchmarkId::new("store-group", 1), |bencher| {
         bencher.iter_custom(|runs| {
@@ -150,6 +149,8 @@ fn keeping(group: &mut BenchmarkGroup<'_, WallTime>, pair: &Pair) {
             start.elapsed() / u32::try_from(GROUP).expect("it is small")
         });
     });
-    let read = store.reader().get(first).expect("it is there");
+    // The first may be evicted by now: a fast machine fills the budget.
+    let last = keep(1)[0];
+    let read = store.reader().get(last).expect("it is there");
     assert!(read.jpeg == pair.jpeg && read.facts.texts == pair.texts, "what is read is what was put");
 }
