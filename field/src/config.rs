@@ -15,10 +15,10 @@ mod writing;
 
 pub use faults::{Fault, Faults};
 pub use sections::{
-    Board, Camera, Captions, Filter, Limits, Log, LogLevel, Model, PinDriver, Pins, Place, PositionSource, Privacy,
-    Pull, Rule, Settings, Store, Triggers,
+    Board, Camera, Captions, Filter, Limits, Log, LogLevel, Model, Mqtt, Page, PinDriver, Pins, Place, PositionSource,
+    Privacy, Pull, Rule, Settings, Store, Triggers,
 };
-pub use value::Source;
+pub use value::{Broker, Source};
 
 /// Largest configuration file.
 pub const MAX_BYTES: u64 = 1 << 20;

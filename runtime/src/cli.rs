@@ -15,10 +15,13 @@ use terminal::{explained, json};
 
 mod ask;
 mod bench;
+mod bundle;
 mod caption;
 mod config;
 mod doctor;
 mod embed;
+mod network;
+mod page;
 mod pairs;
 mod pictures;
 mod run;
@@ -52,6 +55,10 @@ enum Command {
     Run(run::Run),
     /// List, show, check, label and forget pairs that were kept
     Pairs(pairs::Pairs),
+    /// Let people and programs use the board's page
+    Page(page::Page),
+    /// Put bundles on the board
+    Bundle(bundle::Bundles),
     /// Print the configuration in effect
     Config(config::Print),
     /// Check board, camera, pins, disk, clock and bundle, and say what to do
@@ -126,6 +133,8 @@ pub fn run() -> ExitCode {
         Command::Bench(command) => command.run(),
         Command::Run(command) => command.run(),
         Command::Pairs(command) => command.run(),
+        Command::Page(command) => command.run(),
+        Command::Bundle(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Doctor(command) => command.run(),
     };

@@ -99,6 +99,12 @@ pub trait Describe {
     /// A model that stops.
     fn describe(&self, sight: &mut Self::Sight, wanted: &Wanted<'_>) -> Result<Vec<Scored>, DescribeError>;
 
+    /// A text's ITC vector; nothing without a matcher.
+    ///
+    /// # Errors
+    /// A text that the model cannot read, or a model that stops.
+    fn embed(&self, text: &str) -> Result<Option<Embedding>, DescribeError>;
+
     /// Id of the bundle.
     fn bundle(&self) -> &str;
 
@@ -136,6 +142,10 @@ impl Describe for Model {
             }
         }
         Ok(texts)
+    }
+
+    fn embed(&self, text: &str) -> Result<Option<Embedding>, DescribeError> {
+        Ok(self.matcher().ok().map(|matcher| matcher.embed_text(text)).transpose()?)
     }
 
     fn bundle(&self) -> &str {

@@ -32,7 +32,9 @@ use field::hours::{Answer, Hours};
 use field::light::{Light, Status};
 use field::position::Coordinates;
 use field::trigger::{Event, Outcome as Offered};
-use store::{Limits, Origin, Pair, PairId, Place, Sensor, Stamp, Trouble};
+use store::{
+    Label, LabelAction, Limits, Origin, Pair, PairId, Place, Sensor, Stamp, StoreError, Text, Trouble, Vector,
+};
 
 pub use account::{Account, Dropped};
 pub use describer::{Describer, Found, Outcome, Times};
@@ -63,6 +65,14 @@ pub struct Parts<K> {
     pub camera: Caption,
     /// Where pairs are kept.
     pub store: K,
+}
+
+/// What was found out about a frame.
+struct Described {
+    texts: Vec<Text>,
+    /// The bundle that looked at it, and the vector that it gave.
+    bundle: Option<Caption>,
+    vector: Option<Vector>,
 }
 
 /// The model stops at every frame: the program is to end.
@@ -237,7 +247,7 @@ impl<K: Keep> Pipeline<K> {
     fn keep_for_later(&mut self, frame: Frame, why: Why, note: Option<Caption>, now: &Moment) {
         let job = self.job(frame, why, note, now);
         let texts = job.raw.iter().map(later::unjudged).collect();
-        self.keep(job, texts, Standing::Kept, None, now);
+        self.keep(job, Described { texts, bundle: None, vector: None }, Standing::Kept, now);
     }
 
     fn job(&mut self, frame: Frame, why: Why, note: Option<Caption>, now: &Moment) -> Job {
@@ -312,11 +322,11 @@ impl<K: Keep> Pipeline<K> {
 
     /// The model is done with a frame: it is kept, rejected or dropped.
     pub fn done(&mut self, outcome: Outcome, now: &Moment) {
-        let Outcome { job, found, bundle, .. } = outcome;
-        match job.stored {
-            Some(id) => return self.done_later(id, job, found, bundle, now),
-            None => self.at_work = self.at_work.saturating_sub(1),
+        if let Some(id) = outcome.job.stored {
+            return self.done_later(id, outcome, now);
         }
+        let Outcome { job, found, bundle, vector, .. } = outcome;
+        self.at_work = self.at_work.saturating_sub(1);
         if !matches!(found, Found::Failed(_)) {
             self.failures = 0;
         }
@@ -334,24 +344,28 @@ impl<K: Keep> Pipeline<K> {
                 }
                 self.drop_job(job, Dropped::Failed);
             }
-            Found::Judged(judgement) => match judgement.fate {
-                Fate::Kept => self.keep(job, judgement.texts, Standing::Kept, Some(bundle), now),
-                Fate::Audited(_) => self.keep(job, judgement.texts, Standing::Audited, Some(bundle), now),
-                Fate::Dropped(_) => {
-                    self.account.rejected += 1;
-                    self.keep(job, judgement.texts, Standing::Texts, Some(bundle), now);
-                }
-            },
+            Found::Judged(judgement) => {
+                let standing = match judgement.fate {
+                    Fate::Kept => Standing::Kept,
+                    Fate::Audited(_) => Standing::Audited,
+                    Fate::Dropped(_) => {
+                        self.account.rejected += 1;
+                        Standing::Texts
+                    }
+                };
+                self.keep(job, Described { texts: judgement.texts, bundle: Some(bundle), vector }, standing, now);
+            }
         }
     }
 
     /// A pair that waited has its captions, and takes the place of what is stored; or will never have any.
-    fn done_later(&mut self, id: PairId, job: Job, found: Found, bundle: Caption, now: &Moment) {
+    fn done_later(&mut self, id: PairId, outcome: Outcome, now: &Moment) {
+        let Outcome { job, found, bundle, vector, .. } = outcome;
         self.later.done();
         match found {
             Found::Judged(judgement) => {
                 let standing = Standing::Later { id, fate: judgement.fate };
-                self.keep(job, judgement.texts, standing, Some(bundle), now);
+                self.keep(job, Described { texts: judgement.texts, bundle: Some(bundle), vector }, standing, now);
             }
             Found::Duplicate => self.keeper.replace(id, &mut self.account),
             // It stays as it is.
@@ -368,7 +382,7 @@ impl<K: Keep> Pipeline<K> {
         }
     }
 
-    fn keep(&mut self, job: Job, texts: Vec<store::Text>, standing: Standing, bundle: Option<Caption>, now: &Moment) {
+    fn keep(&mut self, job: Job, described: Described, standing: Standing, now: &Moment) {
         let jpeg = match standing.has_picture().then(|| job.frame.jpeg()).transpose() {
             Ok(jpeg) => jpeg.map(<[u8]>::to_vec),
             Err(error) => {
@@ -377,8 +391,29 @@ impl<K: Keep> Pipeline<K> {
             }
         };
         let Job { frame, sensor, place, taken, .. } = job;
-        let pair = Pair { jpeg, texts, sensor, place, taken: stamp(&taken), bundle };
+        let Described { texts, bundle, vector } = described;
+        // Without its picture there is nothing to be found by it.
+        let vector = vector.filter(|_| jpeg.is_some());
+        let pair = Pair { jpeg, texts, sensor, place, taken: stamp(&taken), bundle, vector };
         self.keeper.put(pair, standing, frame.file, now.since_boot, &mut self.account);
+    }
+
+    /// A person's word about a pair that is in the store.
+    ///
+    /// # Errors
+    /// As [`store::Store::label`].
+    pub fn label(&mut self, pair: PairId, action: LabelAction, now: &Moment) -> Result<(), StoreError> {
+        self.keeper.label(pair, Label { action, by: None, at: stamp(now) })
+    }
+
+    /// What the board measures of itself, and how much slower it looks for that.
+    pub fn felt(&self) -> (Reading, Pace) {
+        (self.reading, self.pace)
+    }
+
+    /// Whether frames come by themselves, so that one may be looked at that nothing asks for.
+    pub fn is_live(&self) -> bool {
+        self.lookout.manner() == Manner::Live
     }
 
     /// What became of the frames so far.

@@ -56,6 +56,10 @@ impl Describe for FakeModel {
         Ok([caption].into_iter().chain(raw).collect())
     }
 
+    fn embed(&self, _text: &str) -> Result<Option<Embedding>, DescribeError> {
+        Ok(None)
+    }
+
     fn bundle(&self) -> &str {
         "fake"
     }

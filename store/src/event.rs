@@ -1,10 +1,10 @@
 //! What happens to a pair after it was stored: labels by people, and its removal. Events are added, never changed.
 
-use blip::caption::Caption;
+use blip::caption::{Caption, Origin};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::pair::{PairFacts, PairId, Stamp, State};
+use crate::pair::{Decision, PairFacts, PairId, Stamp, State, Text};
 
 /// What the hash of an event starts with.
 const HASH_MARK: &[u8] = b"edgeblip event 1\n";
@@ -95,6 +95,33 @@ pub(crate) struct Standing {
     pub(crate) human: Human,
 }
 
+/// The texts that go with a picture after what people said. See [`crate::StoredPair::texts`].
+pub(crate) fn texts(facts: &PairFacts, labels: &[Label]) -> Vec<Text> {
+    let is_kept = |text: &&Text| text.decision == Decision::Kept;
+    let mut texts: Vec<Text> = facts.texts.iter().filter(is_kept).cloned().collect();
+    let mut is_accepted = false;
+    for label in labels {
+        match &label.action {
+            LabelAction::Add(words) => texts.push(by_a_person(words)),
+            LabelAction::Rewrite(words) => texts = vec![by_a_person(words)],
+            LabelAction::Accept => is_accepted = true,
+            LabelAction::Reject => is_accepted = false,
+        }
+    }
+    let score = |text: &Text| text.itm.or(text.itc).unwrap_or(f32::NEG_INFINITY);
+    if texts.is_empty() && is_accepted {
+        texts.extend(facts.texts.iter().max_by(|one, other| score(one).total_cmp(&score(other))).cloned());
+    }
+    let is_machines = |text: &Text| text.origin != Origin::Human;
+    texts.sort_by(|one, other| is_machines(one).cmp(&is_machines(other)).then(score(other).total_cmp(&score(one))));
+    texts
+}
+
+fn by_a_person(words: &Caption) -> Text {
+    let (words, origin, decision) = (words.clone(), Origin::Human, Decision::Kept);
+    Text { words, origin, itm: None, itc: None, log_prob: None, decision, model: None }
+}
+
 /// Whether people wrote about a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Human {
@@ -119,5 +146,61 @@ impl Standing {
         }
         self.state = if *action == LabelAction::Reject { State::Rejected } else { State::Kept };
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::pair::Sensor;
+
+    use super::*;
+
+    fn caption(words: &str) -> Caption {
+        Caption::new(words).unwrap()
+    }
+
+    fn facts(texts: &[(&str, f32, bool)]) -> PairFacts {
+        let text = |(words, itm, is_kept): &(&str, f32, bool)| Text {
+            itm: Some(*itm),
+            origin: Origin::Caption,
+            decision: if *is_kept { Decision::Kept } else { Decision::Rejected(caption("threshold")) },
+            ..by_a_person(&caption(words))
+        };
+        PairFacts {
+            id: PairId::first_of(1).unwrap(),
+            boot_id: caption("boot"),
+            jpeg_bytes: 1,
+            texts: texts.iter().map(text).collect(),
+            sensor: Sensor {
+                camera: caption("a"),
+                trigger: caption("b"),
+                exposure_us: None,
+                temperature_c: None,
+                throttled: None,
+            },
+            place: None,
+            taken: Stamp::default(),
+            bundle: None,
+            vector: None,
+        }
+    }
+
+    fn after(texts: &[(&str, f32, bool)], actions: Vec<LabelAction>) -> Vec<String> {
+        let label = |action| Label { action, by: None, at: Stamp::default() };
+        let labels: Vec<Label> = actions.into_iter().map(label).collect();
+        super::texts(&facts(texts), &labels).into_iter().map(|text| text.words.as_str().to_owned()).collect()
+    }
+
+    #[test]
+    fn texts_are_what_the_filter_kept_and_what_people_said_last() {
+        use LabelAction::{Accept, Add, Reject, Rewrite};
+        let both = [("an owl", 0.6, true), ("a bus", 0.1, false), ("a bird", 0.9, true)];
+        assert_eq!(after(&both, vec![]), ["a bird", "an owl"]);
+        assert_eq!(after(&both, vec![Add(caption("my owl"))]), ["my owl", "a bird", "an owl"]);
+        let again = vec![Rewrite(caption("one")), Rewrite(caption("two")), Add(caption("three"))];
+        assert_eq!(after(&both, again), ["two", "three"]);
+        let none = [("a bus", 0.1, false), ("a car", 0.3, false)];
+        assert_eq!(after(&none, vec![Accept]), ["a car"]);
+        assert!(after(&none, vec![Accept, Reject]).is_empty());
     }
 }

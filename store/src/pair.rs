@@ -1,12 +1,14 @@
 //! A picture with its texts and everything known about them, as data that never changes once it is stored.
 
 mod id;
+mod vector;
 
 use blip::caption::{Caption, Origin};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use id::{PairId, PairIdError};
+pub use vector::Vector;
 
 /// Largest picture that is kept, in bytes.
 pub const MAX_JPEG_BYTES: usize = 32 << 20;
@@ -120,6 +122,8 @@ pub struct Pair {
     pub taken: Stamp,
     /// The bundle that looked at it.
     pub bundle: Option<Caption>,
+    /// The picture's ITC vector by that bundle, to find it again by a text.
+    pub vector: Option<Vector>,
 }
 
 /// Everything about a pair but the picture's bytes. Stored as JSON with the fields in this order.
@@ -141,6 +145,9 @@ pub struct PairFacts {
     pub taken: Stamp,
     /// The bundle that looked at it.
     pub bundle: Option<Caption>,
+    /// The picture's ITC vector by that bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vector: Option<Vector>,
 }
 
 /// What becomes of a pair: the filter's word, or the last person's.
@@ -207,10 +214,10 @@ impl Pair {
 
     /// Its facts, once it has a name, and the picture.
     pub(crate) fn into_facts(self, id: PairId, boot_id: Caption) -> (PairFacts, Vec<u8>) {
-        let Pair { jpeg, texts, sensor, place, taken, bundle } = self;
+        let Pair { jpeg, texts, sensor, place, taken, bundle, vector } = self;
         let jpeg = jpeg.unwrap_or_default();
         let jpeg_bytes = jpeg.len() as u64;
-        (PairFacts { id, boot_id, jpeg_bytes, texts, sensor, place, taken, bundle }, jpeg)
+        (PairFacts { id, boot_id, jpeg_bytes, texts, sensor, place, taken, bundle, vector }, jpeg)
     }
 }
 

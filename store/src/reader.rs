@@ -8,16 +8,28 @@ use rusqlite::OptionalExtension;
 
 use crate::database::{self, Access, Database};
 use crate::error::{Failure, StoreError};
-use crate::event::Event;
+use crate::event::{self, Event, Standing};
 use crate::folder::{self, Kind};
-use crate::pair::{self, Decision, PairFacts, PairId, State};
+use crate::pair::{self, Decision, PairFacts, PairId, State, Text};
 use crate::verify::{self, Verification};
+
+/// From where a list starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// In the order of the names.
+    #[default]
+    OldestFirst,
+    /// The other way round.
+    NewestFirst,
+}
 
 /// Which pairs are listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Only those in this state.
     pub state: Option<State>,
+    /// In which order.
+    pub order: Order,
     /// Only those behind this one in the order.
     pub since: Option<PairId>,
     /// Only those whose picture is kept.
@@ -58,6 +70,34 @@ pub struct StoredPair {
     pub sha256: [u8; 32],
     /// Its labels, in their order.
     pub labels: Vec<crate::event::Label>,
+}
+
+impl StoredPair {
+    /// What becomes of it: the filter's word, or the last person's.
+    pub fn state(&self) -> State {
+        Standing::of(&self.facts, &self.labels).state
+    }
+
+    /// The texts that go with its picture, people's first, then by score: those that the filter kept and those that people
+    /// added, or from the last rewriting on only people's. Of an accepted pair of which the filter kept no text, the best.
+    pub fn texts(&self) -> Vec<Text> {
+        event::texts(&self.facts, &self.labels)
+    }
+}
+
+/// What can be counted without reading the pairs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Pairs that are kept.
+    pub kept: u64,
+    /// Pairs that are rejected.
+    pub rejected: u64,
+    /// Pairs that people wrote about.
+    pub human: u64,
+    /// Pairs whose copy is not at home.
+    pub unsynced: u64,
+    /// Bytes of pictures and facts.
+    pub bytes: u64,
 }
 
 /// Counts over everything that is stored.
@@ -112,8 +152,8 @@ impl Reader {
         Reader { path: path.to_owned() }
     }
 
-    /// Pairs in their order, a page at a time: the last name of a page is the next filter's `since`. Databases that
-    /// cannot be read are passed over; [`Reader::verify`] names them.
+    /// Pairs, a page at a time: the last name of a page is the next filter's `since`. Databases that cannot be read are
+    /// passed over; [`Reader::verify`] names them.
     ///
     /// # Errors
     /// A folder that cannot be read.
@@ -125,6 +165,9 @@ impl Reader {
             let _ = read_entries(&database, filter, limit, &mut all);
         }
         all.sort_by_key(|entry| entry.id);
+        if filter.order == Order::NewestFirst {
+            all.reverse();
+        }
         // A power cut may leave a salvaged database beside the old one until the next start.
         all.dedup_by_key(|entry| entry.id);
         all.truncate(limit);
@@ -167,6 +210,19 @@ impl Reader {
             all.extend(database.tombstones().map_err(|failure| failure.into_error(&database.path))?);
         }
         Ok(all)
+    }
+
+    /// Counts what is listed; the pairs themselves are not read.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn counts(&self) -> Result<Counts, StoreError> {
+        let mut counts = Counts::default();
+        for database in self.databases()?.0 {
+            // What was read before a damaged place counts.
+            let _ = count_listed(&database, &mut counts);
+        }
+        Ok(counts)
     }
 
     /// Counts everything; reads the facts of every pair.
@@ -238,10 +294,17 @@ impl From<Reader> for PathBuf {
 
 fn read_entries(database: &Database, filter: Filter, limit: usize, all: &mut Vec<Entry>) -> Result<(), Failure> {
     let to_failure = |error| database.failure(error);
-    let sql = "SELECT pair, state, score, human, bytes, synced, trusted_ms, facts
-               FROM listing LEFT JOIN pairs ON pairs.id = listing.pair WHERE pair > ?1 ORDER BY pair";
-    let mut statement = database.connection.prepare(sql).map_err(to_failure)?;
-    let since = filter.since.map_or(-1, PairId::to_row);
+    let (behind, order) = match filter.order {
+        Order::OldestFirst => ("pair > ?1", ""),
+        Order::NewestFirst => ("pair < ?1", "DESC"),
+    };
+    let sql = format!(
+        "SELECT pair, state, score, human, bytes, synced, trusted_ms, facts
+         FROM listing LEFT JOIN pairs ON pairs.id = listing.pair WHERE {behind} ORDER BY pair {order}"
+    );
+    let mut statement = database.connection.prepare(&sql).map_err(to_failure)?;
+    let start = if filter.order == Order::OldestFirst { -1 } else { i64::MAX };
+    let since = filter.since.map_or(start, PairId::to_row);
     let mut rows = statement.query([since]).map_err(to_failure)?;
     let mut taken = 0;
     while let Some(row) = rows.next().map_err(to_failure)? {
@@ -289,6 +352,23 @@ fn read_pair(database: &Database, id: PairId) -> Result<Option<StoredPair>, Fail
     let labels = database.events(id)?.iter().filter_map(Event::label).cloned().collect();
     let jpeg = checked.has_picture().then_some(jpeg);
     Ok(Some(StoredPair { facts: checked, jpeg, sha256, labels }))
+}
+
+fn count_listed(database: &Database, counts: &mut Counts) -> Result<(), Failure> {
+    let read = (|| {
+        let sql = "SELECT pair, state, score, human, bytes, synced, trusted_ms FROM listing";
+        let mut statement = database.connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let listed = verify::listed(row)?;
+            *(if listed.state == State::Kept { &mut counts.kept } else { &mut counts.rejected }) += 1;
+            counts.human += u64::from(listed.human != database::NOTHING_BY_HUMANS);
+            counts.unsynced += u64::from(!listed.is_synced);
+            counts.bytes += listed.bytes;
+        }
+        Ok(())
+    })();
+    read.map_err(|error| database.failure(error))
 }
 
 fn count(database: &Database, stats: &mut Stats, counters: &mut BTreeMap<(u32, String), u64>) -> Result<(), Failure> {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use store::event::LabelAction;
 use store::{
-    ClockQuality, Decision, Filter, Limits, Origin, Pair, PairId, Reader, Receipt, Stamp, State, Store, StoreError,
-    Trouble,
+    ClockQuality, Decision, Filter, Limits, Order, Origin, Pair, PairId, Reader, Receipt, Stamp, State, Store,
+    StoreError, Trouble,
 };
 
 use crate::samples::{self, Ledger, Said, Work, caption, label, pair, stamp};
@@ -79,6 +79,14 @@ fn what_was_stored_is_read_back_and_in_order() {
         }
     }
     assert_eq!(paged, all);
+    let mut newest = Vec::new();
+    let mut filter = Filter { order: Order::NewestFirst, limit: 7, ..Filter::default() };
+    while let Some(page) = Some(store.reader().list(filter).unwrap()).filter(|page| !page.is_empty()) {
+        filter.since = page.last().map(|entry| entry.id);
+        newest.extend(page);
+    }
+    newest.reverse();
+    assert_eq!(newest, all);
     let stats = store.reader().stats().unwrap();
     assert_eq!(stats.pairs(), all.len() as u64);
     assert_eq!(stats.bytes, all.iter().map(|entry| entry.bytes).sum::<u64>());

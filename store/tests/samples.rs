@@ -9,7 +9,7 @@ use blip::caption::Caption;
 use store::event::LabelAction;
 use store::{
     ClockQuality, Decision, Filter, Label, Limits, Origin, Pair, PairFacts, PairId, Place, Reader, Receipt, Sensor,
-    Stamp, Store, StoreError, Text,
+    Stamp, Store, StoreError, Text, Vector,
 };
 
 /// Numbers that depend on a seed alone. Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators",
@@ -79,6 +79,7 @@ pub fn pair(number: u64, most_bytes: usize) -> Pair {
         place: (draws.below(2) == 0).then_some(place),
         taken: stamp(number, quality),
         bundle: Some(caption("0123456789abcdef")),
+        vector: (draws.below(2) == 0).then(|| Vector::new(&[0.6, -0.8]).expect("two numbers")),
     }
 }
 
@@ -95,13 +96,14 @@ pub fn is_the_sample(facts: &PairFacts, jpeg: Option<&[u8]>) -> bool {
     let mut words = facts.sensor.trigger.as_str().split(' ').skip(1);
     let Some((number, most)) = words.next().zip(words.next()) else { return false };
     let (Ok(number), Ok(most)) = (number.parse(), most.parse()) else { return false };
-    let Pair { jpeg: expected, texts, sensor, place, taken, bundle } = pair(number, most);
+    let Pair { jpeg: expected, texts, sensor, place, taken, bundle, vector } = pair(number, most);
     jpeg == expected.as_deref()
         && facts.texts == texts
         && facts.sensor == sensor
         && facts.place == place
         && facts.taken == taken
         && facts.bundle == bundle
+        && facts.vector == vector
 }
 
 /// What a writer says, in its order: what it is about to do to a pair, and what is done.

@@ -1,8 +1,9 @@
 //! Every setting once: what it is for, its default, what is allowed, and when a change of it takes effect.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::config::value::{Or, Source, Text, Value, choice};
+use crate::config::value::{Broker, Or, Source, Text, Value, choice};
 use crate::config::{Config, Effect, Knob};
 use crate::hours::{Hours, Zone};
 use crate::region::Region;
@@ -276,6 +277,32 @@ sections! {
         lamp_lead_ms: u32 = 200, 0..=10_000, AtOnce;
         /// Milliseconds that it is on at most.
         lamp_longest_ms: u32 = 3000, 1..=60_000, AtOnce;
+    }
+
+    /// The board's page: what it sees and keeps, for people and programs.
+    page: Page {
+        /// Where it listens. Who is not on the board itself needs a link or a token: "edgeblip page" makes them.
+        address: Option<SocketAddr> = Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8020)), Or("none", ()), Restart;
+        /// A name by which browsers may call it, beside the host's own, with ".local" too, and numbers.
+        name: Option<String> = None, Or("none", Text::Line(253)), AtOnce;
+    }
+
+    /// What a broker is told, and what it may ask for.
+    mqtt: Mqtt {
+        /// The broker: mqtt://HOST, mqtts://HOST, with USER:PASSWORD@ and :PORT if need be.
+        broker: Option<Broker> = None, Or("none", ()), Restart;
+        /// Who vouches for the broker of mqtts://, as a file of certificates in PEM; "system" is who the system trusts.
+        authority: Option<PathBuf> = None, Or("system", ()), Restart;
+        /// What topics begin with.
+        topic: String = "edgeblip".to_owned(), Text::Name(64), Restart;
+        /// The board's name in topics; "auto" is the host's.
+        name: Option<String> = None, Or("auto", Text::Name(64)), Restart;
+        /// Where Home Assistant looks for devices.
+        discovery: Option<String> = Some("homeassistant".to_owned()), Or("none", Text::Name(64)), Restart;
+        /// Whether pictures are told too.
+        pictures: bool = true, (), AtOnce;
+        /// Whether a message may take a frame.
+        commands: bool = true, (), AtOnce;
     }
 
     /// What the board is spared.

@@ -1,5 +1,6 @@
 //! Kinds of values that settings have: how each is read, written, and what it may be.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -209,6 +210,36 @@ impl Value for Source {
     }
 }
 
+/// Where messages go, as a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker(String);
+
+impl Broker {
+    /// The URL as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for Broker {
+    type Allowed = ();
+
+    fn read(value: &Toml, (): &()) -> Option<Self> {
+        let text = value.as_str()?;
+        let rest = text.strip_prefix("mqtt://").or_else(|| text.strip_prefix("mqtts://"))?;
+        let is_line = text.len() <= MAX_PATH_BYTES && !text.chars().any(|c| c.is_control() || c == ' ');
+        (!rest.is_empty() && is_line).then(|| Broker(text.to_owned()))
+    }
+
+    fn write(&self, (): &()) -> Toml {
+        Toml::String(self.0.clone())
+    }
+
+    fn allowed((): &()) -> String {
+        "a URL as \"mqtt://broker.local\" or \"mqtts://user:password@broker.local:8883\"".to_owned()
+    }
+}
+
 /// Most regions of one setting.
 const MAX_REGIONS: usize = 64;
 
@@ -259,6 +290,7 @@ macro_rules! written_as_text {
 }
 
 written_as_text!(
+    SocketAddr: "an address and a port as \"127.0.0.1:8020\" or \"[::1]:8020\"",
     Hours: "hours as \"06:30-19:00\"; \"00:00-24:00\" is always",
     Zone: "\"UTC\", an offset as \"+02:00\", or a name in /usr/share/zoneinfo as \"Europe/Berlin\""
 );

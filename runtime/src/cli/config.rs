@@ -24,6 +24,9 @@ pub struct Configured {
     /// Folder of the bundle, whatever the file says; "built-in" is the small one
     #[arg(long, value_name = "DIR")]
     pub bundle: Option<PathBuf>,
+    /// Where the page listens, whatever the file says: ADDRESS:PORT, or none
+    #[arg(long, value_name = "ADDRESS")]
+    pub page: Option<String>,
 }
 
 impl Configured {
@@ -43,6 +46,7 @@ impl Configured {
             ("camera.source", self.camera.clone()),
             ("store.folder", self.store.as_ref().map(path)),
             ("model.bundle", self.bundle.as_ref().map(path)),
+            ("page.address", self.page.clone()),
         ];
         for (name, value) in flags {
             if let Some(value) = value {
@@ -60,7 +64,7 @@ pub struct Print {
     #[command(flatten)]
     configured: Configured,
     /// Print a file with every setting at its default instead, to start from
-    #[arg(long, conflicts_with_all = ["config", "camera", "store", "bundle"])]
+    #[arg(long, conflicts_with_all = ["config", "camera", "store", "bundle", "page"])]
     example: bool,
     /// Print passwords as they are
     #[arg(long)]

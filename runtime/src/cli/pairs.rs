@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand, ValueEnum};
-use store::{Filter, PairId, Reader, State};
+use store::{Filter, Order, PairId, Reader, State};
 
 use super::config::Configured;
 
@@ -21,7 +21,7 @@ pub struct Pairs {
 
 #[derive(Subcommand)]
 enum Action {
-    /// One line a pair, in the order in which they were taken
+    /// One line a pair, in the order in which they were taken or the other way round
     List(List),
     /// Everything about one pair
     Show(Show),
@@ -89,6 +89,9 @@ struct List {
     /// Only pairs whose picture is kept: of a rejected one most often the texts alone are
     #[arg(long)]
     with_picture: bool,
+    /// The newest first; --since then means pairs before it
+    #[arg(long)]
+    newest_first: bool,
     /// Most pairs that are listed
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
@@ -138,7 +141,8 @@ impl List {
         });
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let List { since, with_picture, unsynced, .. } = *self;
-        let filter = Filter { state, since, with_picture, unsynced, limit };
+        let order = if self.newest_first { Order::NewestFirst } else { Order::OldestFirst };
+        let filter = Filter { state, order, since, with_picture, unsynced, limit };
         for entry in self.place.reader()?.list(filter)? {
             show::entry(&entry, self.place.json)?;
         }

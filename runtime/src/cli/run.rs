@@ -9,14 +9,16 @@ use blip::config::Role;
 use clap::Args;
 use edgeblip::bundle::Bundle;
 use edgeblip::cores::big_cores;
+use edgeblip::face;
 use edgeblip::model::Model;
+use edgeblip::page::keys::KeyFile;
 use edgeblip::pipeline::running::{Running, run};
 use field::clock::SystemClock;
 use field::config::Settings;
 use field::{log as logging, signals};
 
 use super::config::Configured;
-use super::{cache_of, warn};
+use super::{cache_of, network, page, warn};
 
 /// Looks, captions, filters and keeps, until SIGTERM or SIGINT; SIGHUP reads the configuration again, SIGUSR1 takes
 /// a frame now. For a quick try without a file: edgeblip run --camera folder:PICTURES --store pairs
@@ -24,22 +26,38 @@ use super::{cache_of, warn};
 pub struct Run {
     #[command(flatten)]
     configured: Configured,
+    /// Let the page listen in the network, and print a link that lets a browser in once
+    #[arg(long, conflicts_with = "page")]
+    lan: bool,
 }
 
 impl Run {
     pub fn run(&self) -> Result<ExitCode> {
-        let config = self.configured.read().context("reading the configuration")?;
+        let (configured, lan) = (self.configured.clone(), self.lan);
+        let read = move || {
+            let mut config = configured.read()?;
+            if lan {
+                page::open_to_network(&mut config)?;
+            }
+            Ok(config)
+        };
+        let config = read().context("reading the configuration")?;
         logging::start(config.log.level);
         // Before any thread is started: signals that come early are not lost.
         let signals = signals::listen().context("listening to signals")?;
         let clock = Arc::new(SystemClock::new()?);
         let settings = (*config).clone();
-        let configured = self.configured.clone();
+        let (inside, outside) = face::open();
+        network::start(&config, outside)?;
+        if lan {
+            page::print(&page::fresh_links(&config, &KeyFile::of(&config.store.folder))?)?;
+        }
         run(Running {
             config,
-            reread: Box::new(move || configured.read()),
+            reread: Box::new(read),
             clock,
             signals,
+            face: inside,
             load: move || load(&settings).map_err(|error| format!("{error:#}")),
         })?;
         Ok(ExitCode::SUCCESS)

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use blip::caption::Caption;
-use field::config::Settings;
+use field::config::{Captions, Settings};
 use field::duplicates::Kept;
 use field::filter::{Fate, Filter};
+use store::Vector;
 
+use crate::face::Refusal;
 use crate::filter::{Describe, DescribeError, Judgement, Scored, Wanted, judge, seed_of};
+use crate::matcher::{Embedding, MatchError};
 
 use super::job::Job;
 use super::today::{Today, day_of};
@@ -50,6 +53,8 @@ pub struct Outcome {
     pub times: Times,
     /// The bundle.
     pub bundle: Caption,
+    /// The picture's ITC vector.
+    pub vector: Option<Vector>,
 }
 
 /// The model with what it remembers from one frame to the next.
@@ -83,12 +88,36 @@ impl<D: Describe> Describer<D> {
             self.filter.set(&self.settings.filter);
             self.kept.set_most(self.settings.triggers.duplicate_memory);
         }
-        let mut times = Times::default();
-        let found = self.find(&job, &mut times);
-        Outcome { job, found, rejects: self.filter.health().rejected(), times, bundle: self.bundle.clone() }
+        let (mut times, mut vector) = (Times::default(), None);
+        let found = self.find(&job, &mut times, &mut vector);
+        let (rejects, bundle) = (self.filter.health().rejected(), self.bundle.clone());
+        Outcome { job, found, rejects, times, bundle, vector }
     }
 
-    fn find(&mut self, job: &Job, times: &mut Times) -> Found {
+    /// Captions for a picture that is not of the camera and is not kept. The shown one comes first.
+    ///
+    /// # Errors
+    /// Bytes that are no picture, or a model that stops.
+    pub fn caption(&self, picture: &[u8], captions: &Captions) -> Result<Vec<Scored>, Refusal> {
+        let picture = picture::decode(picture).map_err(|error| Refusal::Unusable(error.to_string()))?;
+        let wanted = Wanted { captions, raw: &[], seed: captions.seed };
+        let scored = self.model.see(&picture).and_then(|mut sight| self.model.describe(&mut sight, &wanted));
+        scored.map_err(|error| Refusal::Failed(error.to_string()))
+    }
+
+    /// A text as a vector, and the bundle whose vectors it may be compared with; nothing without a matcher.
+    ///
+    /// # Errors
+    /// A text that the model cannot read, or a model that stops.
+    pub fn embed(&self, text: &str) -> Result<Option<(Embedding, Caption)>, Refusal> {
+        let vector = self.model.embed(text).map_err(|error| match error {
+            DescribeError::Match(MatchError::Inference(_)) => Refusal::Failed(error.to_string()),
+            _ => Refusal::Unusable(error.to_string()),
+        })?;
+        Ok(vector.map(|vector| (vector, self.bundle.clone())))
+    }
+
+    fn find(&mut self, job: &Job, times: &mut Times, kept_vector: &mut Option<Vector>) -> Found {
         let captions = &job.settings.captions;
         let start = Instant::now();
         let picture = match job.frame.to_rgb() {
@@ -104,6 +133,7 @@ impl<D: Describe> Describer<D> {
             Err(error) => return failed(&error),
         };
         let vector = vector.as_ref().map(|vector| vector.0.as_slice());
+        *kept_vector = vector.and_then(Vector::new);
         // What somebody wrote about this very picture is never thrown away.
         let may_be_dropped = !job.why.is_asked_for() && job.frame.note.is_none();
         let cosine = job.settings.triggers.duplicate_cosine;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use camera::FileStamp;
 use field::filter::Fate;
-use store::{Entry, Filter, Limits, Pair, PairId, Stamp, Store, StoreError, StoredPair, Trouble};
+use store::{Entry, Filter, Label, Limits, Pair, PairId, Stamp, Store, StoreError, StoredPair, Trouble};
 
 use super::account::{Account, Dropped};
 
@@ -66,6 +66,12 @@ pub trait Keep {
     /// # Errors
     /// As [`Store::withdraw`].
     fn withdraw(&mut self, ids: &[PairId]) -> Result<(), StoreError>;
+
+    /// As [`Store::label`].
+    ///
+    /// # Errors
+    /// As [`Store::label`].
+    fn label(&mut self, id: PairId, label: Label) -> Result<(), StoreError>;
 }
 
 impl Keep for Store {
@@ -112,6 +118,10 @@ impl Keep for Store {
 
     fn withdraw(&mut self, ids: &[PairId]) -> Result<(), StoreError> {
         Store::withdraw(self, ids)
+    }
+
+    fn label(&mut self, id: PairId, label: Label) -> Result<(), StoreError> {
+        Store::label(self, id, label)
     }
 }
 
@@ -304,6 +314,11 @@ impl<K: Keep> Keeper<K> {
         }
         account.texts_lost += self.waiting.iter().filter(|pair| pair.standing == Standing::Texts).count() as u64;
         self.waiting.clear();
+    }
+
+    /// Adds a person's word about a pair.
+    pub(super) fn label(&mut self, id: PairId, label: Label) -> Result<(), StoreError> {
+        self.store.label(id, label)
     }
 
     /// The store.

@@ -7,6 +7,7 @@ mod report;
 mod eye;
 mod model;
 mod wires;
+mod facing;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -24,6 +25,7 @@ use field::trigger::Event;
 use field::watchdog::{Notifier, Progress, Sign, Stage, State as Told, Watchdog, watchdog_timeout};
 use store::{Store, StoreError};
 
+use crate::face::Inside;
 use crate::filter::Describe;
 
 use super::account::{Account, Dropped};
@@ -83,8 +85,10 @@ pub struct Running<L> {
     pub reread: Box<dyn Fn() -> Result<Config, ConfigError>>,
     /// What time it is.
     pub clock: Arc<SystemClock>,
-    /// What is asked for.
+    /// What is asked for by signals.
     pub signals: Receiver<Signal>,
+    /// Where the board is shown, and what is asked for there.
+    pub face: Inside,
     /// Loads the model, in its own thread.
     pub load: L,
 }
@@ -97,6 +101,8 @@ enum Message {
     Unloadable(String),
     /// It is done with a frame.
     Done(Box<Outcome>),
+    /// It has answered a question.
+    Answered,
     /// The trigger's wire.
     Edge(Edge),
     /// A GPS fix.
@@ -114,7 +120,7 @@ where
     L: FnOnce() -> Result<D, E> + Send + 'static,
     E: std::fmt::Display,
 {
-    let Running { config, reread, clock, signals, load } = running;
+    let Running { config, reread, clock, signals, face, load } = running;
     let (sender, messages) = sync_channel(MESSAGES);
     let settings = Arc::new((*config).clone());
     let now = clock.now();
@@ -142,6 +148,7 @@ where
         reread,
         clock,
         signals,
+        face,
         messages,
         _sender: sender,
         pipeline,
@@ -158,6 +165,9 @@ where
         camera_state: State::Starting,
         rejects: None,
         status: String::new(),
+        bundle: None,
+        shown: None,
+        viewed: None,
         is_stuck: false,
         former: Counts::default(),
     };
@@ -171,6 +181,7 @@ struct Runner {
     reread: Box<dyn Fn() -> Result<Config, ConfigError>>,
     clock: Arc<SystemClock>,
     signals: Receiver<Signal>,
+    face: Inside,
     messages: Receiver<Message>,
     /// Keeps the channel open while no thread has it.
     _sender: SyncSender<Message>,
@@ -188,6 +199,10 @@ struct Runner {
     camera_state: State,
     rejects: Option<f64>,
     status: String,
+    bundle: Option<String>,
+    /// When it was shown last how the board does, and what it sees.
+    shown: Option<Duration>,
+    viewed: Option<Duration>,
     is_stuck: bool,
     /// What cameras that were replaced have counted.
     former: Counts,
@@ -205,6 +220,9 @@ impl Runner {
                     let _ = self.pipeline.offer(Event::Command, None, &now);
                 }
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
+            }
+            while let Some(request) = self.face.next_request() {
+                self.attend(request, &now);
             }
             self.main.step();
             self.pipeline.turn(&now);
@@ -227,10 +245,8 @@ impl Runner {
         if !self.worker.is_free() {
             return;
         }
-        let now = self.clock.now();
-        if let Some(job) = self.pipeline.next_job().or_else(|| self.pipeline.later_job(&now)) {
-            self.worker.give(job);
-        }
+        let (now, pipeline) = (self.clock.now(), &mut self.pipeline);
+        self.worker.give(|| pipeline.next_job().or_else(|| pipeline.later_job(&now)));
     }
 
     /// What is done besides frames.
@@ -244,6 +260,7 @@ impl Runner {
             self.tell_status();
         }
         self.watch_camera();
+        self.show_health(now);
         self.board.show(self.pipeline.status());
         self.board.light(self.pipeline.lamp(now));
         if let Err(error) = self.seen.add(self.pipeline.take_settled()) {
@@ -266,7 +283,10 @@ impl Runner {
     fn look(&mut self, now: &Moment) -> Option<Result<(), RunError>> {
         let due = self.pipeline.next_due().map_or(TURN, |due| due.saturating_sub(now.since_boot)).min(TURN);
         let is_finished = matches!(self.camera_state, State::Finished { .. });
-        let wants_frame = self.pipeline.wants_frame(now) || is_finished && self.pipeline.is_idle();
+        let wants_view = self.wants_view(now);
+        let wants_frame = self.pipeline.wants_frame(now)
+            || is_finished && self.pipeline.is_idle()
+            || wants_view && self.pipeline.is_live();
         let Some(eye) = self.eye.as_ref().filter(|_| wants_frame) else {
             if let Ok(message) = self.messages.recv_timeout(due) {
                 return self.hear(message).err().map(Err);
@@ -276,6 +296,10 @@ impl Runner {
         match eye.next(Instant::now() + due) {
             Next::Frame(frame) => {
                 let frame = eye.on_our_clock(*frame);
+                if wants_view && let Ok(jpeg) = frame.jpeg() {
+                    self.face.show_view(jpeg.to_vec());
+                    self.viewed = Some(now.since_boot);
+                }
                 self.pipeline.see(frame, &self.clock.now());
                 None
             }
@@ -298,6 +322,7 @@ impl Runner {
             Message::Ready { bundle, has_matcher } => {
                 self.worker.free();
                 log::info!(bundle = bundle; "the model is ready");
+                self.bundle = Some(bundle);
                 if !has_matcher {
                     log::warn!("the bundle has no matcher: captions are kept unjudged, and near duplicates too");
                 }
@@ -308,8 +333,13 @@ impl Runner {
                 self.worker.free();
                 self.rejects = outcome.rejects;
                 report::frame(&outcome);
+                if let Some(look) = facing::look(&outcome) {
+                    self.face.show_look(look);
+                }
                 self.pipeline.done(*outcome, &now);
+                self.shown = None;
             }
+            Message::Answered => self.worker.free(),
             Message::Edge(edge) => {
                 // What refuses it is counted by the triggers.
                 let _ = self.pipeline.offer(Event::Pin(edge), None, &now);

@@ -51,6 +51,10 @@ impl Describe for FakeModel {
         Ok(texts)
     }
 
+    fn embed(&self, _text: &str) -> Result<Option<Embedding>, DescribeError> {
+        Ok(None)
+    }
+
     fn bundle(&self) -> &str {
         "fake"
     }
@@ -136,6 +140,10 @@ impl Keep for FakeStore {
     }
 
     fn get(&self, id: PairId) -> Result<store::StoredPair, StoreError> {
+        Err(StoreError::NotThere { id })
+    }
+
+    fn label(&mut self, id: PairId, _label: Label) -> Result<(), StoreError> {
         Err(StoreError::NotThere { id })
     }
 

@@ -1,12 +1,16 @@
 //! The model's thread: one frame at a time.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
+use blip::caption::Caption;
 use field::config::Settings;
 use field::watchdog::Stage;
 
-use crate::filter::Describe;
+use crate::face::{Answer, Refusal};
+use crate::filter::{Describe, Scored};
+use crate::matcher::Embedding;
 use crate::pipeline::{Describer, Job, Today};
 
 use super::{Message, RunError};
@@ -18,10 +22,41 @@ pub(super) struct Start {
     pub(super) today: Option<Today>,
 }
 
+/// Questions that wait until the model has time.
+const MAX_QUESTIONS: usize = 4;
+
+/// What somebody wants to know of the model itself.
+pub(super) enum Question {
+    /// Captions for a picture.
+    Caption { picture: Vec<u8>, settings: Arc<Settings>, answer: Answer<Vec<Scored>> },
+    /// A text as a vector.
+    Embed { text: String, answer: Answer<Option<(Embedding, Caption)>> },
+}
+
+impl Question {
+    /// Answers that it will not be looked at.
+    fn refuse(self, refusal: Refusal) {
+        // Who asked may have gone.
+        match self {
+            Question::Caption { answer, .. } => drop(answer.send(Err(refusal))),
+            Question::Embed { answer, .. } => drop(answer.send(Err(refusal))),
+        }
+    }
+}
+
+/// What the model's thread is given.
+enum Task {
+    Frame(Box<Job>),
+    Question(Question),
+}
+
 /// The way to the model's thread. The thread ends when this is dropped and its frame is done.
 pub(super) struct Worker {
-    jobs: SyncSender<Job>,
+    tasks: SyncSender<Task>,
     is_free: bool,
+    questions: VecDeque<Question>,
+    /// Frames and questions take turns.
+    has_answered: bool,
 }
 
 impl Worker {
@@ -37,7 +72,7 @@ impl Worker {
         L: FnOnce() -> Result<D, E> + Send + 'static,
         E: std::fmt::Display,
     {
-        let (jobs, taken) = sync_channel::<Job>(1);
+        let (tasks, taken) = sync_channel::<Task>(1);
         let work = move || {
             stage.begin();
             let loaded = load();
@@ -56,16 +91,22 @@ impl Worker {
                 describer.resume(today);
             }
             let mut is_heard = messages.send(Message::Ready { bundle, has_matcher }).is_ok();
-            while is_heard && let Ok(job) = taken.recv() {
+            while is_heard && let Ok(task) = taken.recv() {
                 stage.begin();
-                let outcome = describer.describe(job);
+                let message = match task {
+                    Task::Frame(job) => Message::Done(Box::new(describer.describe(*job))),
+                    Task::Question(question) => {
+                        answer(&describer, question);
+                        Message::Answered
+                    }
+                };
                 stage.rest();
-                is_heard = messages.send(Message::Done(Box::new(outcome))).is_ok();
+                is_heard = messages.send(message).is_ok();
             }
         };
         let thread = std::thread::Builder::new().name("captions".to_owned()).spawn(work);
         thread.map_err(|source| RunError::Thread { what: "the model", source })?;
-        Ok(Worker { jobs, is_free: false })
+        Ok(Worker { tasks, is_free: false, questions: VecDeque::new(), has_answered: false })
     }
 
     /// Whether it has no frame.
@@ -78,10 +119,34 @@ impl Worker {
         self.is_free = true;
     }
 
-    /// Gives it a frame.
-    pub(super) fn give(&mut self, job: Job) {
-        self.is_free = false;
-        // It has none, so there is room. A thread that is gone shows as one that is stuck.
-        let _ = self.jobs.try_send(job);
+    /// A question is to be answered when there is time; one too many is refused.
+    pub(super) fn ask(&mut self, question: Question) {
+        if self.questions.len() < MAX_QUESTIONS {
+            self.questions.push_back(question);
+        } else {
+            question.refuse(Refusal::Busy);
+        }
+    }
+
+    /// Gives it what waits: the frame that `next` finds, and every other time a question.
+    pub(super) fn give(&mut self, next: impl FnOnce() -> Option<Job>) {
+        let question = if self.has_answered { None } else { self.questions.pop_front() };
+        self.has_answered = question.is_some();
+        let task = question.map(Task::Question).or_else(|| Some(Task::Frame(Box::new(next()?))));
+        if let Some(task) = task {
+            self.is_free = false;
+            // It has none, so there is room. A thread that is gone shows as one that is stuck.
+            let _ = self.tasks.try_send(task);
+        }
+    }
+}
+
+fn answer<D: Describe>(describer: &Describer<D>, question: Question) {
+    // Who asked may have gone.
+    match question {
+        Question::Caption { picture, settings, answer } => {
+            let _ = answer.send(describer.caption(&picture, &settings.captions));
+        }
+        Question::Embed { text, answer } => drop(answer.send(describer.embed(&text))),
     }
 }

@@ -23,14 +23,19 @@ pub(super) fn sum(one: &Counts, other: &Counts) -> Counts {
     }
 }
 
+/// What the filter made of a picture, in words.
+pub(super) fn fate(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Kept => "kept",
+        Fate::Audited(_) => "rejected, kept for auditing",
+        Fate::Dropped(_) => "rejected",
+    }
+}
+
 /// Tells what came of a frame, with what each stage took.
 pub(super) fn frame(outcome: &Outcome) {
     let fate = match &outcome.found {
-        Found::Judged(judgement) => match judgement.fate {
-            Fate::Kept => "kept",
-            Fate::Audited(_) => "rejected, kept for auditing",
-            Fate::Dropped(_) => "rejected",
-        },
+        Found::Judged(judgement) => fate(judgement.fate),
         Found::Duplicate => "dropped: nearly a kept one",
         Found::Unreadable(_) | Found::Failed(_) => return,
     };
