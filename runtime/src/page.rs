@@ -119,6 +119,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/live.jpg", get(reading::live))
         .route("/page.css", get(reading::style))
         .route("/page.js", get(reading::script))
+        .route("/icon.svg", get(reading::icon))
         .route("/enter", get(asking::enter))
         .route("/take", post(asking::take))
         .route("/pairs/{name}/label", post(asking::label))

@@ -48,7 +48,7 @@ enum Needs {
 impl Needs {
     fn of(method: &Method, path: &str) -> Needs {
         match (method, path) {
-            (_, "/enter" | "/page.css" | "/page.js") => Needs::Nothing,
+            (_, "/enter" | "/page.css" | "/page.js" | "/icon.svg") => Needs::Nothing,
             // It computes, and changes nothing.
             (&Method::POST, "/caption") | (&Method::GET | &Method::HEAD, _) => Needs::Reading,
             _ => Needs::Changing,

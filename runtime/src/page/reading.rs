@@ -201,6 +201,10 @@ pub(super) async fn script() -> Response {
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("page.js")).into_response()
 }
 
+pub(super) async fn icon() -> Response {
+    ([(header::CONTENT_TYPE, "image/svg+xml")], include_str!("icon.svg")).into_response()
+}
+
 pub(super) async fn nothing(headers: HeaderMap) -> Response {
     refuse(&headers, StatusCode::NOT_FOUND, "there is no such page")
 }

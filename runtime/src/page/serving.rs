@@ -34,7 +34,8 @@ pub struct ServeError {
 
 pub(super) async fn serve(address: SocketAddr, router: Router) -> Result<Infallible, ServeError> {
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError { address, source })?;
-    log::info!(address:% = address; "the page is there");
+    let place = listener.local_addr().unwrap_or(address);
+    log::info!(address:% = place; "the page is there");
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");

@@ -47,7 +47,10 @@ impl Running {
     }
 
     pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Running {
-        let mut child = command(arguments).envs(environment.iter().copied()).spawn().unwrap();
+        // Programs that run at the same time do not all have a page at the same place.
+        let page: &[&str] = if arguments.contains(&"--page") { &[] } else { &["--page", "none"] };
+        let arguments = [arguments, page].concat();
+        let mut child = command(&arguments).envs(environment.iter().copied()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         Running { child, log, told: String::new() }
     }
@@ -58,6 +61,11 @@ impl Running {
             let read = self.log.read_line(&mut self.told).unwrap();
             assert!(read > 0, "the program ended before {words:?} was told {times} times:\n{}", self.told);
         }
+    }
+
+    /// The log so far.
+    pub fn told(&self) -> &str {
+        &self.told
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -92,7 +100,7 @@ pub fn counter(log: &str, key: &str) -> u64 {
     value.unwrap().parse().unwrap()
 }
 
-fn pictures(folder: &Path) {
+pub fn pictures(folder: &Path) {
     for name in ["01", "03", "05", "07", "10", "11"] {
         let file = format!("{name}.png");
         std::fs::copy(repository().join("examples/images").join(&file), folder.join(&file)).unwrap();
