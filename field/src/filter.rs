@@ -155,8 +155,12 @@ impl Filter {
                 // No judgement, so no sign of the filter's health.
                 continue;
             }
-            let verdict = self.judge(&texts[*place]);
-            self.health.count(verdict);
+            let text = &texts[*place];
+            let verdict = self.judge(text);
+            // What people wrote is not the filter's to judge, and no sign of its health.
+            if text.origin != Origin::Human {
+                self.health.count(verdict);
+            }
             verdicts[*place] = verdict;
         }
         let picture = self.fate(pair, texts, &verdicts, day);
@@ -177,6 +181,8 @@ impl Filter {
             return Verdict::Rejected(fault.into());
         }
         match (text.itm, self.settings.rule) {
+            // As the paper trusts texts that people wrote. Source: BLIP, arXiv 2201.12086, section 3.3.
+            _ if text.origin == Origin::Human => Verdict::Kept,
             // A bundle without a matcher filters nothing; that it did not is seen in the score that is not there.
             (None, _) => Verdict::Kept,
             (Some(itm), _) if itm.is_nan() => Verdict::Rejected(Reason::NotANumber),

@@ -25,7 +25,7 @@ class Board:
         self.config = self.work / "edgeblip.toml"
         self.config.write_text(
             f'[camera]\nsource = "folder:camera"\n[store]\nfolder = "pairs"\n[filter]\naudit = 1.0\n'
-            + (f'[page]\naddress = "{page}"\n' if page else "")
+            + f'[page]\naddress = "{page}"\n'
             + "\n".join(settings)
         )
         self.log = self.work / "log"

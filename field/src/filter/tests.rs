@@ -65,10 +65,10 @@ fn of_texts_that_say_the_same_the_one_that_came_along_stays_and_the_others_are_n
 }
 
 #[test]
-fn a_picture_with_words_of_a_person_is_kept_whatever_the_matcher_says() {
+fn words_of_a_person_and_their_picture_are_kept_whatever_the_matcher_says() {
     let texts = [text("no no no no", Origin::Human, 0.01), text("a dog", Origin::Caption, 0.01)];
     let decision = decide(&Settings { per_day: Some(1), ..settings() }, &texts);
-    assert_eq!(decision.texts, [Verdict::Rejected(Reason::Threshold); 2]);
+    assert_eq!(decision.texts, [Verdict::Kept, Verdict::Rejected(Reason::Threshold)]);
     assert_eq!(decision.picture, Fate::Kept);
     let nothing = decide(&settings(), &[text("  ", Origin::Human, 0.9)]);
     assert_eq!(nothing.picture, Fate::Dropped(Reason::NoText));
