@@ -111,6 +111,16 @@ impl Zone {
         Some(local.div_euclid(i64::from(DAY) * 60_000))
     }
 
+    /// A time in this zone to the second, with its offset, as `2026-11-27T09:30:00+01:00`; `None` for one that no calendar
+    /// has.
+    pub fn written(&self, wall_ms: i64) -> Option<String> {
+        let time = Timestamp::from_millisecond(wall_ms.div_euclid(1000).checked_mul(1000)?).ok()?;
+        let local = self.zone.to_datetime(time);
+        let minutes = self.zone.to_offset(time).seconds() / 60;
+        let (sign, minutes) = (if minutes < 0 { '-' } else { '+' }, minutes.abs());
+        Some(format!("{local}{sign}{:02}:{:02}", minutes / 60, minutes % 60))
+    }
+
     fn minute_of_day(&self, wall_ms: i64) -> Option<u16> {
         let local = wall_ms.checked_add(self.offset_ms(wall_ms)?)?;
         u16::try_from(local.div_euclid(60_000).rem_euclid(i64::from(DAY))).ok()
@@ -225,5 +235,13 @@ mod tests {
         for text in ["06:30-19:00", "22:00-04:00", "00:00-24:00"] {
             assert_eq!(text.parse::<Hours>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_time_is_written_in_its_zone() {
+        let zone: Zone = "+05:30".parse().unwrap();
+        assert_eq!(zone.written(1_795_000_000_999).as_deref(), Some("2026-11-18T16:36:40+05:30"));
+        assert_eq!(Zone::utc().written(0).as_deref(), Some("1970-01-01T00:00:00+00:00"));
+        assert_eq!(zone.written(i64::MAX), None);
     }
 }

@@ -18,6 +18,7 @@ pub mod search;
 pub mod golden;
 pub mod installation;
 pub mod filter;
+pub mod export;
 pub mod face;
 pub mod pipeline;
 pub mod page;

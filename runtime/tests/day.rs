@@ -19,7 +19,7 @@ use field::clock::{Clock, ClockQuality, SimulatedClock};
 use field::config::Settings;
 use field::pins::Edge;
 use field::trigger::Event;
-use store::{Entry, Limits, Origin, Pair, PairId, Stamp, Store, StoreError, StoredPair, Trouble};
+use store::{Entry, Label, Limits, Origin, Pair, PairId, Stamp, Store, StoreError, StoredPair, Trouble};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: u64 = 3600;
@@ -127,6 +127,10 @@ impl Keep for Disk {
 
     fn withdraw(&mut self, ids: &[PairId]) -> Result<(), StoreError> {
         self.store.withdraw(ids)
+    }
+
+    fn label(&mut self, id: PairId, label: Label) -> Result<(), StoreError> {
+        self.store.label(id, label)
     }
 }
 

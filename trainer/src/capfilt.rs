@@ -23,11 +23,11 @@ use terminal::progress::Progress;
 
 use crate::dataset::write::WriteError;
 use crate::dataset::{Dataset, DatasetError, Format};
-use crate::disk::DiskError;
 use crate::engine::Device;
 use crate::evaluation::{EvaluationError, matching_figures};
 use crate::generation::{GenerationError, Network, Writing};
 use crate::report::ReportError;
+use formats::disk::DiskError;
 use parts::{Header, Parts};
 
 pub use assemble::{DATASET_FOLDER, DECISIONS_FILE, SHEET_FILE, SUMMARY_FILE};

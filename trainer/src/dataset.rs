@@ -11,22 +11,18 @@ mod image_folder;
 mod web_dataset;
 mod json;
 mod table;
-pub mod write;
 
 use std::sync::Arc;
 
 use picture::PictureLimits;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use format::Format;
+pub use formats::{Format, MAX_TEXT_BYTES, Origin, Pair, Text, write};
 use index::Index;
 pub use index::Skipped;
 use source::{Source, SourceFile};
 use table::Table;
 
-/// Longest text that is kept, in bytes; 10,000 English words fit. A longer one is skipped.
-pub const MAX_TEXT_BYTES: usize = 64 << 10;
 /// Most pictures in one dataset.
 pub const MAX_ENTRIES: usize = 1 << 25;
 /// Longest json, jsonl or Parquet text part that is read, in bytes.
@@ -45,30 +41,6 @@ pub struct DatasetOptions {
     pub genome_root: Option<String>,
     /// Where a text is from that does not say so itself.
     pub origin: Origin,
-}
-
-/// Where a text is from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Origin {
-    /// Written for the picture by a person: CapFilt keeps it.
-    Human,
-    /// Found with the picture: CapFilt judges it.
-    #[default]
-    Web,
-    /// Written by a captioner: CapFilt judges it.
-    Synthetic,
-}
-
-/// A text of a picture.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Text {
-    /// As it was found, neither cleaned nor cut; it may be empty.
-    pub text: String,
-    /// Where it is from.
-    pub origin: Origin,
-    /// What a judge gave it, where one did.
-    pub score: Option<f32>,
 }
 
 /// A question about a picture.
@@ -107,19 +79,6 @@ pub struct Entry {
     /// What is known of it besides (`truth`), for a measurement that knows what to expect.
     pub truth: Option<Value>,
     place: Place,
-}
-
-/// A picture's file and its texts, on the way into a dataset or out to disk.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Pair {
-    /// Names the picture within the dataset.
-    pub key: String,
-    /// The picture file.
-    pub picture: Vec<u8>,
-    /// Its texts.
-    pub texts: Vec<Text>,
-    /// What is known of it besides.
-    pub truth: Option<Value>,
 }
 
 /// Where the bytes of a picture are.
@@ -220,7 +179,7 @@ impl Dataset {
         };
         let mut index = Index::new(location, options.origin);
         match format {
-            Format::ImageFolder => image_folder::read(&place, &mut index)?,
+            Format::ImageFolder | Format::Sidecars => image_folder::read(&place, &mut index)?,
             Format::WebDataset => web_dataset::read(&place, &mut index)?,
             Format::BlipJson | Format::VqaJson => json::read_rows(&place, options, &mut index)?,
             Format::CocoJson => json::read_coco(&place, options, &mut index)?,
@@ -312,5 +271,7 @@ fn max_picture_bytes() -> u64 {
     PictureLimits::default().file_bytes
 }
 
+#[cfg(test)]
+mod full_disk;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,6 @@
 //!
 //! Modules stand in the order in which the data meets them, and a module uses only those above it.
 
-pub mod disk;
 pub mod scenes;
 pub mod dataset;
 pub mod augmentation;

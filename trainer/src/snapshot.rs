@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::DiskError;
+use formats::disk::DiskError;
 
 pub use folder::{Found, Saved, Snapshots};
 

@@ -24,7 +24,7 @@ use blip::pixels::Normalization;
 use blip::tokenizer::WordPieceSettings;
 use checkpoint::{Checkpoint, CheckpointError, GenerationDefaults};
 
-use crate::disk::DiskError;
+use formats::disk::DiskError;
 
 pub use folder::{Trained, write};
 pub use start::{Conflicts, Report, Start};

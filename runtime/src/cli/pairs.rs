@@ -1,6 +1,7 @@
 //! `edgeblip pairs`.
 
 mod edit;
+mod export;
 mod show;
 
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ enum Action {
     Show(Show),
     /// Counts over everything: states, texts by origin, what is gone
     Stats(Stats),
+    /// Write pairs into a new folder, in a format that other programs read
+    Export(Box<export::Export>),
     /// Recompute every hash; exit code 1 if something is not what was stored
     Verify(Verify),
     /// Say what you think of a pair: a text of yours, or whether it is good
@@ -126,6 +129,7 @@ impl Pairs {
             Action::List(list) => list.run(),
             Action::Show(show) => show.run(),
             Action::Stats(stats) => show::stats(&stats.place.reader()?.stats()?, stats.place.json),
+            Action::Export(export) => export.run(),
             Action::Verify(verify) => show::verification(&verify.place.reader()?.verify()?, verify.place.json),
             Action::Label(label) => label.run(),
             Action::Forget(forget) => forget.run(),

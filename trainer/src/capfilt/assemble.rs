@@ -10,9 +10,9 @@ use super::summary::{HEAD, Summary};
 use super::{Capfilt, CapfiltError, identity};
 use crate::dataset::write::{DatasetWriter, WriteError, WriteOptions};
 use crate::dataset::{Dataset, Format, Origin, Pair, Text};
-use crate::disk::{Existing, Staged};
 use crate::engine::Device;
 use crate::report::{JudgedText, Page, PictureCard, Verdict};
+use formats::disk::{Existing, Staged};
 
 /// The new dataset's folder, in that of the run.
 pub const DATASET_FOLDER: &str = "dataset";

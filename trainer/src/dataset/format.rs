@@ -1,44 +1,17 @@
 //! Which format a dataset has, and which files a brace pattern names.
 
-use serde::{Deserialize, Serialize};
+use formats::Format;
+use formats::format::is_picture;
 
 use super::DatasetError;
 use super::json::{self, JsonKind};
 use super::source::Location;
-
-/// How pairs lie on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
-    /// Hugging Face's: a folder of pictures with `metadata.jsonl`, a line for each text (`file_name`, `text`). Without
-    /// that file, each picture's text is the file beside it that ends in `.txt`, if there is one.
-    ImageFolder,
-    /// Tars whose members `KEY.jpg`, `KEY.txt` and `KEY.json` stand together.
-    WebDataset,
-    /// The authors': a list of `{"image", "caption", "image_id"}`.
-    BlipJson,
-    /// COCO's captions: `{"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}`.
-    CocoJson,
-    /// The authors' for questions: a list of `{"image", "question", "answer", "dataset"}`.
-    VqaJson,
-    /// Hugging Face's Parquet with the pictures inside: `image` (a struct of `bytes` and `path`, or bytes) and `text`.
-    Parquet,
-}
 
 /// Most files that a brace pattern may name.
 const MAX_PATTERN_FILES: usize = 1 << 20;
 /// What a dataset may be, for a message.
 pub(super) const LOOKED_FOR: &str = "looked for metadata.jsonl, pictures, tars, Parquet files and one json; \
                                      say the format if it is there";
-/// Endings of picture files that are read, in lower case.
-const PICTURE_ENDINGS: [&str; 12] =
-    ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "pnm", "ppm", "pgm", "jfif"];
-
-/// Whether a file's name says that it is a picture.
-pub(super) fn is_picture(name: &str) -> bool {
-    name.rsplit_once('.').is_some_and(|(_, ending)| PICTURE_ENDINGS.contains(&ending.to_ascii_lowercase().as_str()))
-}
-
 /// Tells the format from what lies there.
 pub(super) fn find(location: &Location) -> Result<Format, DatasetError> {
     let unknown = |reason: &str| DatasetError::Unknown { location: location.name.clone(), reason: reason.to_owned() };

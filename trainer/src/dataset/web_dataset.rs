@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tar::{Archive, Entry as Member, EntryType};
 
-use super::format::{ending, is_picture};
+use formats::format::is_picture;
+
+use super::format::ending;
 use super::index::Index;
 use super::record::{Record, TEXT_FIELDS};
 use super::source::{Location, SourceFile, Window};

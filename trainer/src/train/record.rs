@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use super::samples::Samples;
 use super::{Beginning, Job, Learner, Outcome, State, TrainError, now, roles};
 use crate::dataset::Dataset;
-use crate::disk::{Existing, write_whole};
 use crate::engine::Device;
 use crate::generation::GenerationError;
 use crate::journal::{self, Display, Journal, Picture, SampleCaption, Start, StepRecord};
@@ -17,6 +16,7 @@ use crate::report::{Page, loss_plots, png};
 use crate::settings::Task;
 use crate::snapshot::{Facts, Snapshot, Snapshots, Vector};
 use crate::weights::{self, Trained};
+use formats::disk::{Existing, write_whole};
 
 /// Sections and keys that may change when a run goes on.
 const MAY_CHANGE: [&str; 9] = [

@@ -6,8 +6,8 @@ use blip::config::{Config, Role};
 use checkpoint::{Checkpoint, OpenOptions, TensorFile};
 
 use super::*;
-use crate::disk::Existing;
 use crate::model::{Blip, Random, Sharing, initial_values};
+use formats::disk::Existing;
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)

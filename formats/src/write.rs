@@ -4,6 +4,7 @@
 //! What a reader finds is therefore whole, at any moment.
 
 mod rows;
+mod sidecars;
 mod shards;
 mod table;
 
@@ -13,8 +14,9 @@ use std::path::{Path, PathBuf};
 
 use image::ImageFormat;
 
-use super::{Format, MAX_TEXT_BYTES, Pair};
 use crate::disk::{Existing, WholeFile};
+use crate::format::{Format, is_picture};
+use crate::pair::{MAX_TEXT_BYTES, Pair};
 
 /// Where a shard ends: the first pair that reaches it is its last, in bytes of pictures.
 pub const DEFAULT_SHARD_BYTES: u64 = 256 << 20;
@@ -86,6 +88,7 @@ pub struct DatasetWriter {
 
 enum Sink {
     Rows(rows::Rows),
+    Sidecars,
     Shards(shards::Shards),
     Table(Box<table::Tables>),
 }
@@ -110,6 +113,7 @@ impl DatasetWriter {
             Format::ImageFolder | Format::BlipJson | Format::CocoJson => {
                 Sink::Rows(rows::Rows::create(folder, format)?)
             }
+            Format::Sidecars => Sink::Sidecars,
             Format::WebDataset => Sink::Shards(shards::Shards::create(folder, options)?),
             Format::Parquet => Sink::Table(Box::new(table::Tables::create(folder, options)?)),
             Format::VqaJson => return Err(WriteError::Questions),
@@ -134,6 +138,7 @@ impl DatasetWriter {
         let named = Named { pair, name, ending };
         match &mut self.sink {
             Sink::Rows(rows) => rows.add(&self.folder, &named),
+            Sink::Sidecars => sidecars::add(&self.folder, &named),
             Sink::Shards(shards) => shards.add(&named),
             Sink::Table(tables) => tables.add(&named),
         }
@@ -146,6 +151,8 @@ impl DatasetWriter {
     pub fn finish(self) -> Result<(), WriteError> {
         match self.sink {
             Sink::Rows(rows) => rows.finish(),
+            // A folder of pictures is one at any moment.
+            Sink::Sidecars => Ok(()),
             Sink::Shards(shards) => shards.finish(),
             Sink::Table(tables) => tables.finish(),
         }
@@ -186,6 +193,16 @@ impl Write for Pending {
     }
 }
 
+/// Writes a file that is part of the dataset by its name.
+fn write_file(target: PathBuf, bytes: &[u8]) -> Result<(), WriteError> {
+    if let Some(folder) = target.parent() {
+        std::fs::create_dir_all(folder).map_err(|source| WriteError::Write { file: folder.to_owned(), source })?;
+    }
+    let mut file = Pending::create(target)?;
+    file.put(bytes)?;
+    file.keep()
+}
+
 fn ending(picture: &[u8]) -> Option<&'static str> {
     Some(match image::guess_format(picture).ok()? {
         ImageFormat::Jpeg => "jpg",
@@ -204,15 +221,13 @@ const MAX_NAME: usize = 200;
 
 /// A key without its picture ending, and without what a file name or a tar's key cannot have.
 fn file_name(key: &str) -> String {
-    let stem = if super::format::is_picture(key) { key.rsplit_once('.').map_or(key, |(stem, _)| stem) } else { key };
+    let stem = if is_picture(key) { key.rsplit_once('.').map_or(key, |(stem, _)| stem) } else { key };
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_/".contains(c) { c } else { '_' };
     let name: String = stem.chars().map(plain).take(MAX_NAME).collect();
     let parts: Vec<&str> = name.split('/').filter(|part| !part.is_empty()).collect();
     if parts.is_empty() { "_".to_owned() } else { parts.join("/") }
 }
 
-#[cfg(test)]
-mod full_disk;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,10 +1,11 @@
 //! Disks that are full while a dataset is written.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::write::{DatasetWriter, WriteError, WriteOptions};
 use super::*;
-use crate::dataset::{Dataset, DatasetOptions, Origin, Text};
 
 const FORMATS: [Format; 5] =
     [Format::ImageFolder, Format::BlipJson, Format::CocoJson, Format::WebDataset, Format::Parquet];
@@ -86,7 +87,7 @@ fn a_full_disk_is_named_and_leaves_nothing_half() {
             let mut command = Command::new("sh");
             command.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")]);
             command.arg(std::env::current_exe().unwrap());
-            command.args(["--exact", "dataset::write::full_disk::writes_where_it_is_told", "--nocapture"]);
+            command.args(["--exact", "dataset::full_disk::writes_where_it_is_told", "--nocapture"]);
             let output = command.env(FOLDER, place.path()).env(FORMAT, number.to_string()).output().unwrap();
             let (text, what) = (String::from_utf8(output.stdout).unwrap(), format!("{format:?}, {blocks} blocks"));
             let refused = text.lines().find_map(|line| line.strip_prefix("refused: ")).unwrap_or_default();

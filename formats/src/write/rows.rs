@@ -1,11 +1,12 @@
 //! Pictures as files, and one json or jsonl that names them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::super::{Format, Pair, Text};
-use super::{Named, Pending, WriteError};
+use super::{Named, Pending, WriteError, write_file};
+use crate::format::Format;
+use crate::pair::{Pair, Text};
 
 /// Writes `metadata.jsonl`, the authors' json, or COCO's.
 pub(super) struct Rows {
@@ -31,7 +32,7 @@ impl Rows {
 
     pub(super) fn add(&mut self, folder: &Path, named: &Named) -> Result<(), WriteError> {
         let name = format!("images/{}.{}", named.name, named.ending);
-        write_picture(folder.join(&name), &named.pair.picture)?;
+        write_file(folder.join(&name), &named.pair.picture)?;
         match self.format {
             Format::CocoJson => self.add_coco(&name, named.pair)?,
             Format::BlipJson => {
@@ -119,13 +120,4 @@ fn described(text_field: &str, text: &Text) -> Map<String, Value> {
     row.insert("origin".to_owned(), serde_json::to_value(text.origin).unwrap_or_default());
     row.insert("score".to_owned(), text.score.map(f64::from).into());
     row
-}
-
-fn write_picture(target: PathBuf, bytes: &[u8]) -> Result<(), WriteError> {
-    if let Some(folder) = target.parent() {
-        std::fs::create_dir_all(folder).map_err(|source| WriteError::Write { file: folder.to_owned(), source })?;
-    }
-    let mut file = Pending::create(target)?;
-    file.put(bytes)?;
-    file.keep()
 }
