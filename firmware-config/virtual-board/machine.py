@@ -72,7 +72,7 @@ class Machine:
         """Runs a command as root: its exit code, and what it said."""
         mark = f"done{time.monotonic_ns()}"
         self.console.sendall(f"{{ {command}\n}} </dev/null 2>&1; echo \"{mark[:4]}\"\"{mark[4:]} $?\"\n".encode())
-        said, match = self.until(rf"(?:^|\n){mark} (\d+)\r?\n".encode(), seconds)
+        said, match = self.until(rf"{mark} (\d+)\r?\n".encode(), seconds)
         return int(match.group(1)), said.replace("\r", "").strip()
 
     def get(self, command, seconds=60):
