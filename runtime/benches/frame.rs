@@ -124,7 +124,7 @@ fn pair(jpeg: &[u8], judgement: Judgement) -> Pair {
     let (camera, trigger) = (name("benchmark"), name("interval"));
     let sensor = Sensor { camera, trigger, exposure_us: None, temperature_c: None, throttled: None };
     let (texts, taken, bundle) = (judgement.texts, Stamp::default(), Some(name("benchmark")));
-    Pair { jpeg: Some(jpeg.to_vec()), texts, sensor, place: None, taken, bundle }
+    Pair { jpeg: Some(jpeg.to_vec()), texts, sensor, place: None, taken, bundle, vector: None }
 }
 
 /// Until the disk has it.

@@ -1,26 +1,27 @@
-//! Pairs out of a store, in the formats that others read: those of `formats`, and Camtrap DP.
+//! Pairs out of a store, in the formats that others read: those of `dataset`, and Camtrap DP.
 //!
 //! The picture's own data stay as they are, bit for bit. Time, place and caption are written into it as EXIF and XMP.
 
-mod camtrap;
-mod exif;
+mod known;
 mod jpeg;
-mod metadata;
+mod exif;
 mod xmp;
+mod metadata;
+mod camtrap;
 
 use std::path::{Path, PathBuf};
 
-use blip::caption::Origin;
-use formats::disk::{DiskError, Existing, Staged, check_free};
-use formats::write::{DatasetWriter, WriteError, WriteOptions};
-use formats::{Format, Pair};
-use store::{Filter, PairId, Reader, State, StoreError, StoredPair, Text};
+use dataset::disk::{DiskError, Existing, Staged, check_free};
+use dataset::write::{DatasetWriter, WriteError, WriteOptions};
+use dataset::{Format, Pair};
+use store::{Filter, Origin, PairId, Reader, State, StoreError, StoredPair, Text};
 
 pub use camtrap::{CamtrapError, GuessedTimes, Project};
-pub use metadata::Known;
+use known::Known;
+use metadata::Told;
 
 /// Pairs that are read at once.
-const PAGE: usize = 32;
+const PAGE: usize = 16;
 
 /// What is written.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +44,7 @@ pub enum Metadata {
 /// Which pairs, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// Only those in this state.
+    /// Only those in this state, after what people said.
     pub state: Option<State>,
     /// Only those behind this one.
     pub since: Option<PairId>,
@@ -51,17 +52,28 @@ pub struct Options {
     pub metadata: Metadata,
 }
 
+/// What is told on the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A pair was looked at.
+    Pair,
+    /// A pair or a database that is not what was stored, and why.
+    Fault(String),
+    /// A pair that a camera trap data package has no place for: nobody had set the clock.
+    Untimed(PairId),
+}
+
 /// What was exported, and what was not.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
     /// Pairs that are in it.
     pub pairs: u64,
-    /// Pairs that are not what was stored, and why.
-    pub damaged: Vec<String>,
-    /// Pairs without a time that can be trusted, which a camera trap data package cannot hold.
+    /// Pairs and databases that are not what was stored.
+    pub faults: u64,
+    /// Pairs without a time that can be trusted.
     pub untimed: u64,
-    /// Pictures that had EXIF or XMP of their own, and keep it.
-    pub own_metadata: u64,
+    /// Pictures with EXIF or XMP of their own that could not be added to, and so stay as they are.
+    pub partly_told: u64,
 }
 
 /// Nothing was exported.
@@ -79,11 +91,19 @@ pub enum ExportError {
     /// The package does not take it.
     #[error(transparent)]
     Camtrap(#[from] CamtrapError),
-    /// There is nothing.
-    #[error("{}: no pair with a picture is there to export", store.display())]
+    /// No pair can be used.
+    #[error("{}: no pair with a picture in this state is there to export", store.display())]
     Nothing {
         /// The store.
         store: PathBuf,
+    },
+    /// No pair has a time that can be trusted.
+    #[error(
+        "{pairs} pairs are there, and nobody had set the clock for any of them: --guessed-times takes them, and says so"
+    )]
+    Untimed {
+        /// How many.
+        pairs: u64,
     },
 }
 
@@ -93,7 +113,38 @@ enum Sink {
     CamtrapDp(Box<camtrap::Package>),
 }
 
-/// Exports pairs into a new folder, which is there when all of it is. Pairs that are damaged are left out and named.
+impl Sink {
+    fn create(folder: &Path, target: &Target) -> Result<Sink, ExportError> {
+        Ok(match target {
+            Target::Dataset(format) => {
+                Sink::Dataset(Box::new(DatasetWriter::create(folder, *format, &WriteOptions::default())?))
+            }
+            Target::CamtrapDp(project) => Sink::CamtrapDp(Box::new(camtrap::Package::create(folder, project)?)),
+        })
+    }
+
+    fn add(&mut self, pair: &StoredPair, picture: Vec<u8>, known: &Known, texts: &[Text]) -> Result<(), ExportError> {
+        let key = key(pair);
+        match self {
+            Sink::Dataset(writer) => {
+                writer.add(&Pair { key, picture, texts: texts.iter().map(text).collect(), truth: None })?;
+            }
+            Sink::CamtrapDp(package) => package.add(&key, pair, &picture, known, texts)?,
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), ExportError> {
+        match self {
+            Sink::Dataset(writer) => writer.finish()?,
+            Sink::CamtrapDp(package) => package.finish()?,
+        }
+        Ok(())
+    }
+}
+
+/// Exports pairs into a new folder, which is there when all of it is. Pairs that are damaged are told and left out.
+/// Another process may write the store meanwhile: pairs that come or go are in it or not.
 ///
 /// # Errors
 /// See [`ExportError`]; nothing is left behind.
@@ -102,17 +153,20 @@ pub fn export(
     target: &Target,
     folder: &Path,
     options: &Options,
-    mut tell: impl FnMut(),
+    mut tell: impl FnMut(Notice),
 ) -> Result<Exported, ExportError> {
     check_free(folder, Existing::Refuse)?;
     let staged = Staged::beside(folder)?;
-    let mut sink = match target {
-        Target::Dataset(format) => {
-            Sink::Dataset(Box::new(DatasetWriter::create(staged.path(), *format, &WriteOptions::default())?))
-        }
-        Target::CamtrapDp(project) => Sink::CamtrapDp(Box::new(camtrap::Package::create(staged.path(), project)?)),
-    };
+    let mut sink = Sink::create(staged.path(), target)?;
     let mut exported = Exported::default();
+    let fault = |exported: &mut Exported, what: String, tell: &mut dyn FnMut(Notice)| {
+        exported.faults += 1;
+        tell(Notice::Fault(what));
+    };
+    for database in reader.stats()?.unreadable {
+        let what = format!("{}: cannot be read, or not all of it: see \"edgeblip pairs verify\"", database.display());
+        fault(&mut exported, what, &mut tell);
+    }
     let mut since = options.since;
     loop {
         let filter = Filter { state: options.state, since, with_picture: true, limit: PAGE, ..Filter::default() };
@@ -120,65 +174,70 @@ pub fn export(
         let Some(last) = ids.last() else { break };
         since = Some(*last);
         for (id, pair) in ids.iter().zip(reader.get_many(&ids)?) {
-            tell();
-            match pair {
-                Ok(pair) => add(&mut sink, pair, options.metadata, &mut exported)?,
-                // It was forgotten meanwhile.
-                Err(StoreError::NotThere { .. }) => {}
-                Err(error) => exported.damaged.push(format!("pair {id}: {error}")),
+            tell(Notice::Pair);
+            match pair.map_err(ExportError::from).and_then(|pair| add(&mut sink, pair, options, &mut exported)) {
+                Ok(Added::Whole) => {}
+                Ok(Added::Untimed) => tell(Notice::Untimed(*id)),
+                // It was forgotten or evicted meanwhile.
+                Err(ExportError::Store(StoreError::NotThere { .. })) => {}
+                Err(error @ (ExportError::Store(_) | ExportError::Write(WriteError::NotAPicture { .. }))) => {
+                    fault(&mut exported, format!("pair {id}: {error}"), &mut tell);
+                }
+                Err(error) => return Err(error),
             }
         }
     }
-    if exported.pairs == 0 {
-        return Err(ExportError::Nothing { store: reader.clone().into() });
-    }
-    match sink {
-        Sink::Dataset(writer) => writer.finish()?,
-        Sink::CamtrapDp(package) => package.finish()?,
+    match exported {
+        Exported { pairs: 0, untimed: 0, .. } => return Err(ExportError::Nothing { store: reader.clone().into() }),
+        Exported { pairs: 0, untimed, .. } => return Err(ExportError::Untimed { pairs: untimed }),
+        _ => sink.finish()?,
     }
     staged.publish(Existing::Refuse)?;
     Ok(exported)
 }
 
-fn add(sink: &mut Sink, pair: StoredPair, metadata: Metadata, exported: &mut Exported) -> Result<(), ExportError> {
+/// What became of a pair.
+enum Added {
+    Whole,
+    Untimed,
+}
+
+fn add(
+    sink: &mut Sink,
+    mut pair: StoredPair,
+    options: &Options,
+    exported: &mut Exported,
+) -> Result<Added, ExportError> {
+    // Somebody may have labelled it since it was listed.
+    let is_wanted = options.state.is_none_or(|state| state == pair.state());
+    let Some(jpeg) = pair.jpeg.take().filter(|_| is_wanted) else { return Ok(Added::Whole) };
     let texts = pair.texts();
-    let Some(jpeg) = pair.jpeg else { return Ok(()) };
     let known = Known::of(&pair.facts, &texts);
-    if matches!(sink, Sink::CamtrapDp(project) if !project.takes(&known)) {
+    if matches!(sink, Sink::CamtrapDp(package) if !package.takes(&known)) {
         exported.untimed += 1;
-        return Ok(());
+        return Ok(Added::Untimed);
     }
-    let picture = match metadata {
-        Metadata::Leave => jpeg,
-        Metadata::Write => {
-            let written = known.written_into(&jpeg);
-            exported.own_metadata += u64::from(written.had_its_own);
-            written.jpeg
-        }
+    let (picture, told) = match options.metadata {
+        Metadata::Leave => (jpeg, Told::All),
+        Metadata::Write => metadata::written(&known, jpeg),
     };
-    let key = key(&pair.facts);
-    match sink {
-        Sink::Dataset(writer) => {
-            let texts = texts.iter().map(text).collect();
-            writer.add(&Pair { key, picture, texts, truth: None })?;
-        }
-        Sink::CamtrapDp(package) => package.add(&key, &picture, &known, &pair.facts, &texts)?,
-    }
+    sink.add(&pair, picture, &known, &texts)?;
     exported.pairs += 1;
-    Ok(())
+    exported.partly_told += u64::from(told == Told::Part);
+    Ok(Added::Whole)
 }
 
 /// A name that pairs of other boards do not have: of the boot, and the pair's own.
-fn key(facts: &store::PairFacts) -> String {
-    let boot: String = facts.boot_id.as_str().chars().filter(char::is_ascii_alphanumeric).take(8).collect();
-    format!("{boot}-{}", facts.id)
+fn key(pair: &StoredPair) -> String {
+    let boot = pair.facts.boot_id.as_str().chars().filter(char::is_ascii_alphanumeric).take(8);
+    format!("{}-{}", boot.collect::<String>(), pair.facts.id)
 }
 
-fn text(text: &Text) -> formats::Text {
+fn text(text: &Text) -> dataset::Text {
     let origin = match text.origin {
-        Origin::Human => formats::Origin::Human,
-        Origin::Caption | Origin::Candidate => formats::Origin::Synthetic,
-        Origin::Sidecar | Origin::Tag | Origin::Place => formats::Origin::Web,
+        Origin::Human => dataset::Origin::Human,
+        Origin::Caption | Origin::Candidate => dataset::Origin::Synthetic,
+        Origin::Sidecar | Origin::Tag | Origin::Place => dataset::Origin::Web,
     };
-    formats::Text { text: text.words.as_str().to_owned(), origin, score: text.itm }
+    dataset::Text { text: text.words.as_str().to_owned(), origin, score: text.itm }
 }

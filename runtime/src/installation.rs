@@ -295,7 +295,7 @@ mod tests {
         let first = place(&built_in(), bundles.path()).unwrap();
         assert!(!first.was_there);
         assert_eq!(first.folder, bundles.path().join(&first.id));
-        assert_eq!(names(bundles.path()), [first.id.clone()]);
+        assert_eq!(names(bundles.path()), std::slice::from_ref(&first.id));
         let mut tar = tar::Builder::new(File::create(bundles.path().join("b.tar")).unwrap());
         tar.append_dir_all("built-in", built_in()).unwrap();
         tar.finish().unwrap();

@@ -60,6 +60,16 @@ impl Topics {
     }
 }
 
+/// Host and port of the configured broker; nothing if there is none.
+///
+/// # Errors
+/// As [`Speaker::new`].
+pub fn broker_address(settings: &config::Mqtt) -> Result<Option<(String, u16)>, BrokerError> {
+    let Some(broker) = &settings.broker else { return Ok(None) };
+    let options = broker::options(broker.as_str(), settings.authority.as_deref(), &Topics::of(settings))?;
+    Ok(Some(options.broker_address()))
+}
+
 /// A host's name with what topics can hold of it.
 fn plain(name: &str) -> String {
     let lower = name.to_ascii_lowercase();

@@ -27,7 +27,7 @@ use crate::engine::Device;
 use crate::evaluation::{EvaluationError, matching_figures};
 use crate::generation::{GenerationError, Network, Writing};
 use crate::report::ReportError;
-use formats::disk::DiskError;
+use dataset::disk::DiskError;
 use parts::{Header, Parts};
 
 pub use assemble::{DATASET_FOLDER, DECISIONS_FILE, SHEET_FILE, SUMMARY_FILE};

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use picture::PictureLimits;
 use serde_json::Value;
 
-pub use formats::{Format, MAX_TEXT_BYTES, Origin, Pair, Text, write};
+pub use ::dataset::{Format, MAX_TEXT_BYTES, Origin, Pair, Text, write};
 use index::Index;
 pub use index::Skipped;
 use source::{Source, SourceFile};

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use blip::pixels::Rgb8;
 use terminal::printable;
 
-use formats::disk::write_whole;
+use dataset::disk::write_whole;
 
 pub use curves::{loss_plots, thinned};
 pub use plot::{Plot, Series};

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use formats::disk::DiskError;
+use dataset::disk::DiskError;
 
 pub use folder::{Found, Saved, Snapshots};
 

@@ -24,7 +24,7 @@ use blip::pixels::Normalization;
 use blip::tokenizer::WordPieceSettings;
 use checkpoint::{Checkpoint, CheckpointError, GenerationDefaults};
 
-use formats::disk::DiskError;
+use dataset::disk::DiskError;
 
 pub use folder::{Trained, write};
 pub use start::{Conflicts, Report, Start};

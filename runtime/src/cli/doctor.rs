@@ -1,6 +1,7 @@
 //! `edgeblip doctor`.
 
 mod checks;
+mod network;
 
 use std::process::ExitCode;
 
@@ -92,6 +93,8 @@ impl Doctor {
         for finding in checks::pins(&config) {
             tell(finding)?;
         }
+        tell(network::page(&config))?;
+        tell(network::broker(&config))?;
         tell(checks::bundle(&config))?;
         tell(checks::camera(&config, self.camera_wait))?;
         Ok(if worst == Health::Fail { ExitCode::FAILURE } else { ExitCode::SUCCESS })

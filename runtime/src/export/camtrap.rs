@@ -3,34 +3,49 @@
 //! A deployment is what the configuration calls so; a picture is a medium; a text is an observation of it that nobody has
 //! classified yet, with the caption as its comment. Source: camtrap-dp.tdwg.org, version 1.0.2, profile and table schemas.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use blip::caption::Origin;
 use serde_json::{Value, json};
-use store::{PairFacts, Text};
+use store::{LabelAction, StoredPair, Text};
 
-use super::metadata::Known;
+use super::known::Known;
 
 /// Where the profile and the schemas of the version are.
 const SCHEMAS: &str = "https://raw.githubusercontent.com/tdwg/camtrap-dp/1.0.2";
 /// Radius of the earth in metres. Source: IUGG, mean radius.
 const EARTH_M: f64 = 6_371_008.8;
-const DEPLOYMENTS: [&str; 10] = [
+/// Every column of the table schemas, in their order: readers expect all of them.
+const DEPLOYMENTS: &[&str] = &[
     "deploymentID",
+    "locationID",
     "locationName",
     "latitude",
     "longitude",
     "coordinateUncertainty",
     "deploymentStart",
     "deploymentEnd",
+    "setupBy",
     "cameraID",
+    "cameraModel",
+    "cameraDelay",
+    "cameraHeight",
+    "cameraDepth",
+    "cameraTilt",
+    "cameraHeading",
+    "detectionDistance",
     "timestampIssues",
+    "baitUse",
+    "featureType",
+    "habitat",
+    "deploymentGroups",
+    "deploymentTags",
     "deploymentComments",
 ];
-const MEDIA: [&str; 9] = [
+const MEDIA: &[&str] = &[
     "mediaID",
     "deploymentID",
     "captureMethod",
@@ -39,9 +54,11 @@ const MEDIA: [&str; 9] = [
     "filePublic",
     "fileName",
     "fileMediatype",
+    "exifData",
+    "favorite",
     "mediaComments",
 ];
-const OBSERVATIONS: [&str; 12] = [
+const OBSERVATIONS: &[&str] = &[
     "observationID",
     "deploymentID",
     "mediaID",
@@ -50,9 +67,25 @@ const OBSERVATIONS: [&str; 12] = [
     "eventEnd",
     "observationLevel",
     "observationType",
+    "cameraSetupType",
+    "scientificName",
+    "count",
+    "lifeStage",
+    "sex",
+    "behavior",
+    "individualID",
+    "individualPositionRadius",
+    "individualPositionAngle",
+    "individualSpeed",
+    "bboxX",
+    "bboxY",
+    "bboxWidth",
+    "bboxHeight",
     "classificationMethod",
     "classifiedBy",
+    "classificationTimestamp",
     "classificationProbability",
+    "observationTags",
     "observationComments",
 ];
 
@@ -107,7 +140,8 @@ pub enum CamtrapError {
 /// A deployment so far.
 struct Deployment {
     name: String,
-    coordinates: [f64; 2],
+    /// Where its first picture that knows it was taken.
+    coordinates: Option<[f64; 2]>,
     /// The farthest of its pictures, in metres.
     spread_m: f64,
     start: Time,
@@ -126,7 +160,7 @@ pub(super) struct Package {
     media: Table,
     observations: Table,
     deployments: BTreeMap<String, Deployment>,
-    methods: BTreeMap<&'static str, ()>,
+    methods: BTreeSet<&'static str>,
 }
 
 impl Package {
@@ -136,10 +170,10 @@ impl Package {
         Ok(Package {
             folder: folder.to_owned(),
             project: project.clone(),
-            media: Table::create(folder.join("media.csv"), &MEDIA)?,
-            observations: Table::create(folder.join("observations.csv"), &OBSERVATIONS)?,
+            media: Table::create(folder.join("media.csv"), MEDIA)?,
+            observations: Table::create(folder.join("observations.csv"), OBSERVATIONS)?,
             deployments: BTreeMap::new(),
-            methods: BTreeMap::new(),
+            methods: BTreeSet::new(),
         })
     }
 
@@ -151,127 +185,137 @@ impl Package {
     pub(super) fn add(
         &mut self,
         key: &str,
+        pair: &StoredPair,
         picture: &[u8],
         known: &Known,
-        facts: &PairFacts,
         texts: &[Text],
     ) -> Result<(), CamtrapError> {
         let taken = known.taken.clone().unwrap_or_default();
-        let deployment = self.visit(known, facts, (facts.taken.wall_ms.unwrap_or_default() / 1000, taken.clone()))?;
+        let deployment = self.visit(pair, known, &taken);
         let file = format!("{key}.jpg");
-        let path = self.folder.join("media").join(&file);
-        let write = || -> io::Result<()> {
-            let mut out = File::create_new(&path)?;
-            out.write_all(picture)?;
-            out.sync_all()
-        };
-        write().map_err(|source| CamtrapError::System { path: path.clone(), source })?;
-        let method = capture_method(facts.sensor.trigger.as_str());
-        self.methods.extend(method.map(|method| (method, ())));
+        write(&self.folder.join("media").join(&file), picture)?;
+        let method = capture_method(pair.facts.sensor.trigger.as_str());
+        self.methods.extend(method);
         let clock = if known.is_trusted { "" } else { "the clock was not set: the time is a guess" };
-        let place = format!("media/{file}");
+        let (method, place) = (method.unwrap_or_default(), format!("media/{file}"));
         self.media.row(&[
-            key,
-            &deployment,
-            method.unwrap_or_default(),
-            &taken,
-            &place,
-            "false",
-            &file,
-            "image/jpeg",
-            clock,
+            ("mediaID", key),
+            ("deploymentID", &deployment),
+            ("captureMethod", method),
+            ("timestamp", &taken),
+            ("filePath", &place),
+            ("filePublic", "false"),
+            ("fileName", &file),
+            ("fileMediatype", "image/jpeg"),
+            ("mediaComments", clock),
         ])?;
         for (number, text) in texts.iter().map(Some).chain(texts.is_empty().then_some(None)).enumerate() {
-            let human = text.is_some_and(|text| text.origin == Origin::Human);
-            let by = match (human, &facts.bundle) {
-                (false, Some(bundle)) if text.is_some() => format!("edgeblip bundle {bundle}"),
-                _ => String::new(),
-            };
+            let is_human = text.is_some_and(|text| text.origin == Origin::Human);
+            let itm =
+                text.and_then(|text| text.itm).map_or_else(String::new, |itm| format!("{:.6}", itm.clamp(0.0, 1.0)));
             self.observations.row(&[
-                &format!("{key}-{number}"),
-                &deployment,
-                key,
-                key,
-                &taken,
-                &taken,
-                "media",
-                "unclassified",
-                text.map_or("", |_| if human { "human" } else { "machine" }),
-                &by,
-                &text.and_then(|text| text.itm).map_or_else(String::new, |itm| format!("{:.6}", itm.clamp(0.0, 1.0))),
-                &text.map_or_else(String::new, |text| plain(text.words.as_str())),
+                ("observationID", &format!("{key}-{number}")),
+                ("deploymentID", &deployment),
+                ("mediaID", key),
+                ("eventID", key),
+                ("eventStart", &taken),
+                ("eventEnd", &taken),
+                ("observationLevel", "media"),
+                ("observationType", "unclassified"),
+                ("classificationMethod", text.map_or("", |_| if is_human { "human" } else { "machine" })),
+                ("classifiedBy", &text.map_or_else(String::new, |text| plain(&by(pair, text)))),
+                ("classificationProbability", &itm),
+                ("observationComments", &text.map_or_else(String::new, |text| plain(text.words.as_str()))),
             ])?;
         }
         Ok(())
     }
 
     /// Notes that a deployment saw something; gives its name.
-    fn visit(&mut self, known: &Known, facts: &PairFacts, time: Time) -> Result<String, CamtrapError> {
-        let name = facts.place.as_ref().map_or("", |place| place.deployment.as_str());
-        let id = if name.is_empty() { "unnamed" } else { name };
-        let own = known.coordinates.or(self.project.coordinates);
-        match self.deployments.get_mut(id) {
-            Some(deployment) => {
-                let far = own.map_or(0.0, |place| distance_m(deployment.coordinates, place));
-                deployment.spread_m = deployment.spread_m.max(far);
-                deployment.start = time.clone().min(deployment.start.clone());
-                deployment.end = time.max(deployment.end.clone());
-                deployment.has_guessed_times |= !known.is_trusted;
-            }
-            None => {
-                let coordinates = own.ok_or_else(|| CamtrapError::Nowhere { deployment: id.to_owned() })?;
-                let deployment = Deployment {
-                    name: known.place.clone().unwrap_or_default(),
-                    coordinates,
-                    spread_m: 0.0,
-                    start: time.clone(),
-                    end: time,
-                    camera: facts.sensor.camera.as_str().to_owned(),
-                    has_guessed_times: !known.is_trusted,
-                };
-                self.deployments.insert(id.to_owned(), deployment);
-            }
+    fn visit(&mut self, pair: &StoredPair, known: &Known, taken: &str) -> String {
+        let name = pair.facts.place.as_ref().map_or("", |place| place.deployment.as_str());
+        let id = if name.is_empty() { "unnamed".to_owned() } else { plain(name) };
+        let time: Time = (pair.facts.taken.wall_ms.unwrap_or_default() / 1000, taken.to_owned());
+        let deployment = self.deployments.entry(id.clone()).or_insert_with(|| Deployment {
+            name: known.place.clone().unwrap_or_default(),
+            coordinates: None,
+            spread_m: 0.0,
+            start: time.clone(),
+            end: time.clone(),
+            camera: known.camera.clone(),
+            has_guessed_times: false,
+        });
+        if let Some(place) = known.coordinates {
+            let first = *deployment.coordinates.get_or_insert(place);
+            deployment.spread_m = deployment.spread_m.max(distance_m(first, place));
         }
-        Ok(id.to_owned())
+        deployment.start = time.clone().min(deployment.start.clone());
+        deployment.end = time.max(deployment.end.clone());
+        deployment.has_guessed_times |= !known.is_trusted;
+        id
     }
 
     pub(super) fn finish(self) -> Result<(), CamtrapError> {
         let Package { folder, project, media, observations, deployments, methods } = self;
         media.finish()?;
         observations.finish()?;
-        let mut table = Table::create(folder.join("deployments.csv"), &DEPLOYMENTS)?;
+        let mut table = Table::create(folder.join("deployments.csv"), DEPLOYMENTS)?;
+        let mut points = Vec::new();
         for (id, deployment) in &deployments {
-            let [north, east] = deployment.coordinates.map(|degrees| degrees.to_string());
-            let spread = format!("{}", deployment.spread_m.ceil().max(1.0));
+            let nowhere = || CamtrapError::Nowhere { deployment: id.clone() };
+            let [north, east] = deployment.coordinates.or(project.coordinates).ok_or_else(nowhere)?;
+            points.push([east, north]);
+            let spread = format!("{}", deployment.spread_m.ceil());
             table.row(&[
-                id,
-                &plain(&deployment.name),
-                &north,
-                &east,
-                if deployment.spread_m > 0.0 { &spread } else { "" },
-                &deployment.start.1,
-                &deployment.end.1,
-                &plain(&deployment.camera),
-                if deployment.has_guessed_times { "true" } else { "false" },
-                "captions by edgeblip, as comments of observations",
+                ("deploymentID", id),
+                ("locationName", &plain(&deployment.name)),
+                ("latitude", &north.to_string()),
+                ("longitude", &east.to_string()),
+                ("coordinateUncertainty", if deployment.spread_m > 0.0 { &spread } else { "" }),
+                ("deploymentStart", &deployment.start.1),
+                ("deploymentEnd", &deployment.end.1),
+                ("cameraID", &plain(&deployment.camera)),
+                ("timestampIssues", if deployment.has_guessed_times { "true" } else { "false" }),
+                (
+                    "deploymentComments",
+                    "start and end are those of the pictures; captions by edgeblip are comments of observations",
+                ),
             ])?;
         }
         table.finish()?;
-        let path = folder.join("datapackage.json");
-        let package = serde_json::to_string_pretty(&descriptor(&project, &deployments, &methods)).unwrap_or_default();
-        let write = File::create_new(&path).and_then(|mut file| {
-            file.write_all(package.as_bytes())?;
-            file.sync_all()
-        });
-        write.map_err(|source| CamtrapError::System { path, source })
+        let package = descriptor(&project, &deployments, &points, &methods);
+        let package = serde_json::to_vec_pretty(&package).expect("values with names of texts are json");
+        write(&folder.join("datapackage.json"), &package)
     }
+}
+
+/// Who wrote a text: a person, if the label says who, or a bundle.
+fn by(pair: &StoredPair, text: &Text) -> String {
+    let wrote = |action: &LabelAction| matches!(action, LabelAction::Add(words) | LabelAction::Rewrite(words) if *words == text.words);
+    let (who, kind) = match text.origin {
+        Origin::Human => {
+            (pair.labels.iter().rev().find(|label| wrote(&label.action)).and_then(|label| label.by.as_ref()), "")
+        }
+        _ => (text.model.as_ref().or(pair.facts.bundle.as_ref()), "edgeblip bundle "),
+    };
+    who.map_or_else(String::new, |who| format!("{kind}{who}"))
+}
+
+/// Writes a file that is not there, to the disk itself.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), CamtrapError> {
+    let written = File::create_new(path).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.map_err(|source| CamtrapError::System { path: path.to_owned(), source })
 }
 
 /// The package's own words.
 fn descriptor(
     project: &Project,
     deployments: &BTreeMap<String, Deployment>,
-    methods: &BTreeMap<&'static str, ()>,
+    points: &[[f64; 2]],
+    methods: &BTreeSet<&'static str>,
 ) -> Value {
     let resource = |name: &str| {
         json!({
@@ -280,10 +324,10 @@ fn descriptor(
         })
     };
     let resources = ["deployments", "media", "observations"].map(resource);
-    let points: Vec<[f64; 2]> =
-        deployments.values().map(|Deployment { coordinates: [north, east], .. }| [*east, *north]).collect();
-    let day = |time: Option<&Time>| time.map_or_else(String::new, |(_, time)| time.chars().take(10).collect());
-    let methods: Vec<&str> = if methods.is_empty() { vec!["timeLapse"] } else { methods.keys().copied().collect() };
+    let day =
+        |time: Option<&Time>| time.map_or_else(String::new, |(_, time)| time.chars().take(10).collect::<String>());
+    // The profile wants one; what people ask for themselves is neither, and comes nearer to a time of somebody's choice.
+    let methods: Vec<&str> = if methods.is_empty() { vec!["timeLapse"] } else { methods.iter().copied().collect() };
     json!({
         "resources": resources,
         "profile": format!("{SCHEMAS}/camtrap-dp-profile.json"),
@@ -337,17 +381,25 @@ fn plain(text: &str) -> String {
 struct Table {
     path: PathBuf,
     file: BufWriter<File>,
+    columns: &'static [&'static str],
 }
 
 impl Table {
-    fn create(path: PathBuf, columns: &[&str]) -> Result<Table, CamtrapError> {
+    fn create(path: PathBuf, columns: &'static [&'static str]) -> Result<Table, CamtrapError> {
         let file = File::create_new(&path).map_err(|source| CamtrapError::System { path: path.clone(), source })?;
-        let mut table = Table { path, file: BufWriter::new(file) };
-        table.row(columns)?;
+        let mut table = Table { path, file: BufWriter::new(file), columns };
+        table.line(columns)?;
         Ok(table)
     }
 
-    fn row(&mut self, values: &[&str]) -> Result<(), CamtrapError> {
+    /// Writes a row; columns that have no value stay empty.
+    fn row(&mut self, values: &[(&str, &str)]) -> Result<(), CamtrapError> {
+        let value = |column: &&str| values.iter().find(|(name, _)| name == column).map_or("", |(_, value)| *value);
+        let all: Vec<&str> = self.columns.iter().map(value).collect();
+        self.line(&all)
+    }
+
+    fn line(&mut self, values: &[&str]) -> Result<(), CamtrapError> {
         let quoted = |value: &&str| {
             let needs = value.contains(['"', ',', '\n', '\r']);
             if needs { format!("\"{}\"", value.replace('"', "\"\"")) } else { (*value).to_owned() }
@@ -358,7 +410,7 @@ impl Table {
     }
 
     fn finish(self) -> Result<(), CamtrapError> {
-        let Table { path, file } = self;
+        let Table { path, file, .. } = self;
         let done = file.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file| file.sync_all());
         done.map_err(|source| CamtrapError::System { path, source })
     }
@@ -372,10 +424,10 @@ mod tests {
     fn tables_hold_any_text_and_no_formula() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.csv");
-        let mut table = Table::create(path.clone(), &["a", "b"]).unwrap();
-        table.row(&["one, \"two\"", &plain("=1+1")]).unwrap();
+        let mut table = Table::create(path.clone(), &["a", "b", "c"]).unwrap();
+        table.row(&[("c", &plain("=1+1")), ("a", "one, \"two\"")]).unwrap();
         table.finish().unwrap();
-        assert_eq!(std::fs::read_to_string(path).unwrap(), "a,b\r\n\"one, \"\"two\"\"\",'=1+1\r\n");
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "a,b,c\r\n\"one, \"\"two\"\"\",,'=1+1\r\n");
     }
 
     #[test]

@@ -1,106 +1,111 @@
-//! EXIF: a small TIFF of three directories, in little-endian order.
+//! EXIF: a small TIFF of up to three directories.
 //!
-//! Source: CIPA DC-008-2019 (EXIF 2.32): 4.6.2 (types), 4.6.4 and 4.6.5 (tags of the first and the EXIF directory), 4.6.6 (GPS).
+//! Of a block that a camera wrote every byte stays in its place, and the directories that say more come behind them: what
+//! points into the block, as a maker's notes and the thumbnail do, still does.
+//!
+//! Source: CIPA DC-008-2019 (EXIF 2.32): 4.6.2 (types), 4.6.4 and 4.6.5 (tags of the first and the EXIF directory), 4.6.6
+//! (GPS), 4.6.8 (what a JPEG must say).
 
-use super::metadata::Known;
+mod directory;
 
-/// What a directory says.
-enum Value {
-    Ascii(Vec<u8>),
-    Byte(Vec<u8>),
-    Undefined(Vec<u8>),
-    Rational(Vec<[u32; 2]>),
-    /// The place of another directory.
-    Directory(u32),
-}
-
-impl Value {
-    fn text(text: &str) -> Value {
-        Value::Ascii([text.as_bytes(), b"\0"].concat())
-    }
-
-    /// Its type, how many there are, and their bytes.
-    fn coded(&self) -> (u16, u32, Vec<u8>) {
-        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-        match self {
-            Value::Byte(bytes) => (1, count(bytes.len()), bytes.clone()),
-            Value::Ascii(bytes) => (2, count(bytes.len()), bytes.clone()),
-            Value::Directory(place) => (4, 1, place.to_le_bytes().to_vec()),
-            Value::Rational(parts) => {
-                let bytes = parts.iter().flatten().flat_map(|part| part.to_le_bytes()).collect();
-                (5, count(parts.len()), bytes)
-            }
-            Value::Undefined(bytes) => (7, count(bytes.len()), bytes.clone()),
-        }
-    }
-}
-
-/// A directory: tags in ascending order.
-type Directory = Vec<(u16, Value)>;
+use super::known::Known;
+use directory::{Directory, Order, Value};
 
 const IMAGE_DESCRIPTION: u16 = 0x010e;
+const X_RESOLUTION: u16 = 0x011a;
+const Y_RESOLUTION: u16 = 0x011b;
+const RESOLUTION_UNIT: u16 = 0x0128;
 const SOFTWARE: u16 = 0x0131;
+const CHROMA_POSITION: u16 = 0x0213;
 const EXIF_DIRECTORY: u16 = 0x8769;
 const GPS_DIRECTORY: u16 = 0x8825;
 const EXPOSURE_TIME: u16 = 0x829a;
 const EXIF_VERSION: u16 = 0x9000;
 const DATE_TIME_ORIGINAL: u16 = 0x9003;
 const OFFSET_TIME_ORIGINAL: u16 = 0x9011;
+const COMPONENTS: u16 = 0x9101;
 const SUB_SEC_TIME_ORIGINAL: u16 = 0x9291;
+const FLASHPIX_VERSION: u16 = 0xa000;
+const COLOR_SPACE: u16 = 0xa001;
+const COLUMNS: u16 = 0xa002;
+const ROWS: u16 = 0xa003;
 const GPS_VERSION: u16 = 0;
 const GPS_LATITUDE_REF: u16 = 1;
 const GPS_LATITUDE: u16 = 2;
 const GPS_LONGITUDE_REF: u16 = 3;
 const GPS_LONGITUDE: u16 = 4;
 const GPS_MAP_DATUM: u16 = 0x12;
-/// Bytes before the first directory.
-const HEADER: u32 = 8;
+/// A TIFF before its first directory, which stands behind it.
+const HEADER: [u8; 8] = *b"II*\0\x08\0\0\0";
+/// Inches, in which a resolution without a meaning of its own is told.
+const INCHES: u16 = 2;
+const USUAL_RESOLUTION: u32 = 72;
+/// Colour between four points, as JFIF has it.
+const CENTRED: u16 = 1;
+const SRGB: u16 = 1;
 
-/// The block behind `Exif\0\0`.
-pub(super) fn block(known: &Known) -> Vec<u8> {
-    let (exif, gps) = (exif_directory(known), gps_directory(known));
-    // Directories have the same length whatever the places in them are.
-    let first_at = |exif_at: u32, gps_at: u32| {
-        let mut first: Directory = Vec::new();
-        first.extend(known.caption.as_deref().map(|caption| (IMAGE_DESCRIPTION, Value::text(caption))));
-        first.push((SOFTWARE, Value::text(concat!("edgeblip ", env!("CARGO_PKG_VERSION")))));
-        first.push((EXIF_DIRECTORY, Value::Directory(exif_at)));
-        first.extend(gps.is_some().then_some((GPS_DIRECTORY, Value::Directory(gps_at))));
-        coded(&first, HEADER)
+/// A block for a picture that has none; columns and rows are of the picture.
+pub(super) fn block(known: &Known, [columns, rows]: [u16; 2]) -> Vec<u8> {
+    let resolution = Value::Rational(vec![[USUAL_RESOLUTION, 1]]);
+    let mut first = Directory::default();
+    first.set(X_RESOLUTION, resolution.clone());
+    first.set(Y_RESOLUTION, resolution);
+    first.set(RESOLUTION_UNIT, Value::Short(INCHES));
+    first.set(CHROMA_POSITION, Value::Short(CENTRED));
+    let mut exif = Directory::default();
+    exif.set(COMPONENTS, Value::Undefined(vec![1, 2, 3, 0]));
+    exif.set(FLASHPIX_VERSION, Value::Undefined(b"0100".to_vec()));
+    exif.set(COLOR_SPACE, Value::Short(SRGB));
+    exif.set(COLUMNS, Value::Short(columns));
+    exif.set(ROWS, Value::Short(rows));
+    tell(known, &mut first, &mut exif);
+    let gps = with_place(known, Directory::default());
+    behind(HEADER.to_vec(), Order::Little, [Some(first), Some(exif), gps])
+}
+
+/// A camera's block with what is known besides; `None` if it cannot be read. The caption replaces the camera's
+/// description; time, exposure and place are added where the camera does not tell them.
+pub(super) fn merged(camera: &[u8], known: &Known) -> Option<Vec<u8>> {
+    let order = Order::of(camera)?;
+    let mut first = Directory::read(camera, order, order.number(camera.get(4..8)?.try_into().ok()?))?;
+    let inner = |tag| match first.place(tag, order) {
+        Some(place) => Directory::read(camera, order, place),
+        None => Some(Directory::default()),
     };
-    let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    let exif_at = HEADER + length(&first_at(0, 0));
-    let exif = coded(&exif, exif_at);
-    let gps_at = exif_at + length(&exif);
-    let gps = gps.as_ref().map_or_else(Vec::new, |gps| coded(gps, gps_at));
-    [b"II*\0\x08\0\0\0".to_vec(), first_at(exif_at, gps_at), exif, gps].concat()
+    let (mut exif, gps) = (inner(EXIF_DIRECTORY)?, inner(GPS_DIRECTORY)?);
+    tell(known, &mut first, &mut exif);
+    Some(behind(camera.to_vec(), order, [Some(first), Some(exif), with_place(known, gps)]))
 }
 
-fn exif_directory(known: &Known) -> Directory {
-    let mut exif: Directory = Vec::new();
-    exif.extend(known.exposure_us.map(|exposure| (EXPOSURE_TIME, Value::Rational(vec![[exposure, 1_000_000]]))));
-    exif.push((EXIF_VERSION, Value::Undefined(b"0232".to_vec())));
-    // A time that somebody guessed would be taken for one that is known.
-    let taken = known.taken.as_deref().filter(|_| known.is_trusted);
-    if let Some((time, offset)) = taken.and_then(|taken| taken.split_at_checked(19)) {
-        exif.push((DATE_TIME_ORIGINAL, Value::text(&time.replace('-', ":").replace('T', " "))));
-        exif.push((OFFSET_TIME_ORIGINAL, Value::text(offset)));
-        exif.push((SUB_SEC_TIME_ORIGINAL, Value::text(&format!("{:03}", known.milliseconds))));
+fn tell(known: &Known, first: &mut Directory, exif: &mut Directory) {
+    if let Some(caption) = &known.caption {
+        first.set(IMAGE_DESCRIPTION, Value::text(caption));
     }
-    exif
+    first.add(SOFTWARE, Value::text(concat!("edgeblip ", env!("CARGO_PKG_VERSION"))));
+    exif.add(EXIF_VERSION, Value::Undefined(b"0232".to_vec()));
+    if let Some(exposure) = known.exposure_us {
+        exif.add(EXPOSURE_TIME, Value::Rational(vec![[exposure, 1_000_000]]));
+    }
+    // A time that somebody guessed would be taken for one that is known.
+    let taken = known.taken.as_deref().filter(|_| known.is_trusted && !exif.has(DATE_TIME_ORIGINAL));
+    if let Some((time, offset)) = taken.and_then(|taken| taken.split_at_checked("2026-11-27T09:30:00".len())) {
+        exif.set(DATE_TIME_ORIGINAL, Value::text(&time.replace('-', ":").replace('T', " ")));
+        exif.set(OFFSET_TIME_ORIGINAL, Value::text(offset));
+        exif.set(SUB_SEC_TIME_ORIGINAL, Value::text(&format!("{:03}", known.milliseconds)));
+    }
 }
 
-fn gps_directory(known: &Known) -> Option<Directory> {
-    let [north, east] = known.coordinates?;
-    let side = |degrees: f64, signs: [&str; 2]| Value::text(if degrees < 0.0 { signs[1] } else { signs[0] });
-    Some(vec![
-        (GPS_VERSION, Value::Byte(vec![2, 3, 0, 0])),
-        (GPS_LATITUDE_REF, side(north, ["N", "S"])),
-        (GPS_LATITUDE, degrees(north)),
-        (GPS_LONGITUDE_REF, side(east, ["E", "W"])),
-        (GPS_LONGITUDE, degrees(east)),
-        (GPS_MAP_DATUM, Value::text("WGS-84")),
-    ])
+/// The camera's directory with the board's place; nothing where the place is not known or the camera tells its own.
+fn with_place(known: &Known, mut gps: Directory) -> Option<Directory> {
+    let [north, east] = known.coordinates.filter(|_| !gps.has(GPS_LATITUDE))?;
+    let side = |degrees: f64, sides: [&str; 2]| Value::text(if degrees < 0.0 { sides[1] } else { sides[0] });
+    gps.add(GPS_VERSION, Value::Byte(vec![2, 3, 0, 0]));
+    gps.set(GPS_LATITUDE_REF, side(north, ["N", "S"]));
+    gps.set(GPS_LATITUDE, degrees(north));
+    gps.set(GPS_LONGITUDE_REF, side(east, ["E", "W"]));
+    gps.set(GPS_LONGITUDE, degrees(east));
+    gps.set(GPS_MAP_DATUM, Value::text("WGS-84"));
+    Some(gps)
 }
 
 /// Degrees, minutes and ten thousandths of seconds, which is 3 mm.
@@ -112,36 +117,121 @@ fn degrees(degrees: f64) -> Value {
     Value::Rational(vec![[part(minutes / 60), 1], [part(minutes % 60), 1], [part(seconds), PART]])
 }
 
-/// A directory at a place: its entries, and behind them what does not fit into four bytes.
-fn coded(directory: &Directory, at: u32) -> Vec<u8> {
-    let count = u16::try_from(directory.len()).unwrap_or_default();
-    let mut entries = count.to_le_bytes().to_vec();
-    let mut rest = Vec::new();
-    let rest_at = at + 2 + u32::from(count) * 12 + 4;
-    for (tag, value) in directory {
-        let (kind, count, mut bytes) = value.coded();
-        entries.extend(tag.to_le_bytes());
-        entries.extend(kind.to_le_bytes());
-        entries.extend(count.to_le_bytes());
-        if bytes.len() <= 4 {
-            bytes.resize(4, 0);
-            entries.extend(bytes);
-        } else {
-            entries.extend((rest_at + u32::try_from(rest.len()).unwrap_or_default()).to_le_bytes());
-            // Values begin at even places.
-            bytes.resize(bytes.len().next_multiple_of(2), 0);
-            rest.extend(bytes);
+/// The block with new directories behind it: the first one, and those that it names.
+fn behind(mut block: Vec<u8>, order: Order, [first, exif, gps]: [Option<Directory>; 3]) -> Vec<u8> {
+    // Directories begin at even places.
+    block.resize(block.len().next_multiple_of(2), 0);
+    let place = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    let mut first = first.unwrap_or_default();
+    for (tag, directory) in [(EXIF_DIRECTORY, &exif), (GPS_DIRECTORY, &gps)] {
+        if directory.is_some() {
+            first.set(tag, Value::Directory(0));
         }
     }
-    // There is no next directory.
-    entries.extend([0; 4]);
-    entries.extend(rest);
-    entries
+    // Its length does not depend on where the others are.
+    let mut at = block.len() + first.coded(order, place(block.len())).len();
+    let mut others = Vec::new();
+    for (tag, directory) in [(EXIF_DIRECTORY, exif), (GPS_DIRECTORY, gps)] {
+        let Some(directory) = directory else { continue };
+        first.set(tag, Value::Directory(place(at)));
+        let coded = directory.coded(order, place(at));
+        at += coded.len();
+        others.extend(coded);
+    }
+    let first_at = place(block.len());
+    if let Some(field) = block.get_mut(4..8) {
+        field.copy_from_slice(&order.bytes(first_at));
+    }
+    block.extend(first.coded(order, first_at));
+    block.extend(others);
+    block
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ORIENTATION: u16 = 0x0112;
+    const MAKER_NOTE: u16 = 0x927c;
+
+    fn known() -> Known {
+        Known {
+            caption: Some("an owl".to_owned()),
+            taken: Some("2026-11-27T09:30:00+01:00".to_owned()),
+            milliseconds: 7,
+            is_trusted: true,
+            coordinates: Some([52.5, -13.25]),
+            ..Known::default()
+        }
+    }
+
+    /// What a camera may write, in either order: a description, an orientation, a time, notes, and a thumbnail's directory.
+    fn of_a_camera(order: Order) -> Vec<u8> {
+        let mut first = Directory::default();
+        first.set(IMAGE_DESCRIPTION, Value::text("MAKER'S OWN CAMERA"));
+        first.set(ORIENTATION, Value::Short(6));
+        first.next = order.bytes(0x1234);
+        let mut exif = Directory::default();
+        exif.set(DATE_TIME_ORIGINAL, Value::text("2020:01:02 03:04:05"));
+        exif.set(MAKER_NOTE, Value::Undefined(b"notes of the maker".to_vec()));
+        let header = if matches!(order, Order::Little) { HEADER } else { *b"MM\0*\0\0\0\x08" };
+        behind(header.to_vec(), order, [Some(first), Some(exif), None])
+    }
+
+    fn read(block: &[u8]) -> [Directory; 3] {
+        let order = Order::of(block).unwrap();
+        let first = Directory::read(block, order, order.number(block[4..8].try_into().unwrap())).unwrap();
+        let inner = |tag| Directory::read(block, order, first.place(tag, order).unwrap()).unwrap();
+        let (exif, gps) = (inner(EXIF_DIRECTORY), inner(GPS_DIRECTORY));
+        [first, exif, gps]
+    }
+
+    #[test]
+    fn what_a_camera_wrote_stays_in_its_place_and_more_comes_behind_it() {
+        for order in [Order::Little, Order::Big] {
+            let camera = of_a_camera(order);
+            let merged = merged(&camera, &known()).unwrap();
+            assert_eq!(merged[..4], camera[..4]);
+            assert_eq!(merged[8..camera.len()], camera[8..]);
+            let [first, exif, gps] = read(&merged);
+            assert_eq!(first.next, order.bytes(0x1234));
+            assert_eq!(first.short(ORIENTATION, order), Some(6));
+            assert_eq!(first.content(IMAGE_DESCRIPTION, &merged, order).unwrap(), b"an owl\0");
+            assert_eq!(exif.content(DATE_TIME_ORIGINAL, &merged, order).unwrap(), b"2020:01:02 03:04:05\0");
+            assert!(!exif.has(OFFSET_TIME_ORIGINAL), "a zone of ours for a time of the camera's");
+            assert_eq!(exif.content(MAKER_NOTE, &merged, order).unwrap(), b"notes of the maker");
+            assert_eq!(gps.content(GPS_LONGITUDE_REF, &merged, order).unwrap(), b"W\0");
+        }
+    }
+
+    #[test]
+    fn a_place_of_the_cameras_own_stays() {
+        let camera = block(&Known { coordinates: Some([1.0, 2.0]), ..known() }, [4, 3]);
+        let merged = merged(&camera, &known()).unwrap();
+        let gps = |block: &[u8]| read(block)[2].content(GPS_LATITUDE, block, Order::Little).unwrap().to_vec();
+        assert_eq!(gps(&merged), gps(&camera));
+    }
+
+    #[test]
+    fn a_time_that_was_guessed_is_not_told() {
+        let block = block(&Known { is_trusted: false, ..known() }, [4, 3]);
+        assert!(!read(&block)[1].has(DATE_TIME_ORIGINAL));
+    }
+
+    #[test]
+    fn a_block_that_is_cut_short_is_merged_or_refused_and_never_stops_the_program() {
+        let camera = of_a_camera(Order::Big);
+        for length in 0..camera.len() {
+            let _ = merged(&camera[..length], &known());
+        }
+        for place in 0..camera.len() {
+            let mut wrong = camera.clone();
+            wrong[place] ^= 0xff;
+            let _ = merged(&wrong, &known());
+        }
+        assert!(merged(b"", &known()).is_none());
+        assert!(merged(b"II*\0\xff\xff\xff\xff", &known()).is_none());
+    }
 
     #[test]
     fn degrees_are_told_in_minutes_and_seconds() {

@@ -4,4 +4,4 @@
 
 mod program;
 mod sources;
-mod page;
+mod served;

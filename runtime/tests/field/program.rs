@@ -247,7 +247,7 @@ fn the_doctor_looks_at_every_part() {
     let output = done(&["doctor", "--camera", &source, "--store", &store, "--json"]);
     let findings: Vec<Value> =
         String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    for part in ["config", "board", "cpu", "heat", "clock", "disk", "pins", "bundle", "camera"] {
+    for part in ["config", "board", "cpu", "heat", "clock", "disk", "pins", "page", "broker", "bundle", "camera"] {
         let finding = findings.iter().find(|finding| finding["part"] == part);
         let finding = finding.unwrap_or_else(|| panic!("{part} is not in {findings:?}"));
         assert!(finding["health"] == "ok" || finding["advice"].is_string(), "{finding}");

@@ -12,7 +12,7 @@ use crate::dataset::write::{DatasetWriter, WriteError, WriteOptions};
 use crate::dataset::{Dataset, Format, Origin, Pair, Text};
 use crate::engine::Device;
 use crate::report::{JudgedText, Page, PictureCard, Verdict};
-use formats::disk::{Existing, Staged};
+use dataset::disk::{Existing, Staged};
 
 /// The new dataset's folder, in that of the run.
 pub const DATASET_FOLDER: &str = "dataset";

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{CapfiltError, CapfiltSettings, Decision};
-use formats::disk;
+use dataset::disk;
 
 /// Folder of the shards' decisions.
 const PARTS_FOLDER: &str = "parts";

@@ -1,7 +1,7 @@
 //! Which format a dataset has, and which files a brace pattern names.
 
-use formats::Format;
-use formats::format::is_picture;
+use dataset::Format;
+use dataset::format::is_picture;
 
 use super::DatasetError;
 use super::json::{self, JsonKind};

@@ -10,7 +10,7 @@ use super::index::Index;
 use super::record::Record;
 use super::source::{Location, SourceFile};
 use super::{DatasetError, MAX_JSON_BYTES, MAX_MEMBER_JSON_BYTES, MAX_TEXT_BYTES, Place, Text};
-use formats::format::is_picture;
+use dataset::format::is_picture;
 
 /// Names under which a picture stands in a line.
 const NAME_FIELDS: [&str; 2] = ["file_name", "image"];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tar::{Archive, Entry as Member, EntryType};
 
-use formats::format::is_picture;
+use dataset::format::is_picture;
 
 use super::format::ending;
 use super::index::Index;

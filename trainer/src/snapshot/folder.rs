@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::read::{self, Body, STATE, VECTORS, VectorsFile};
 use super::{Snapshot, SnapshotError, Vector};
 use crate::weights::{Planned, TensorWriter, Values};
-use formats::disk::{DiskError, Existing, Staged, WRITING_MARKS, sync_folder};
+use dataset::disk::{DiskError, Existing, Staged, WRITING_MARKS, sync_folder};
 
 /// Held while a run writes to a folder.
 const LOCK: &str = ".lock";

@@ -16,7 +16,7 @@ use crate::report::{Page, loss_plots, png};
 use crate::settings::Task;
 use crate::snapshot::{Facts, Snapshot, Snapshots, Vector};
 use crate::weights::{self, Trained};
-use formats::disk::{Existing, write_whole};
+use dataset::disk::{Existing, write_whole};
 
 /// Sections and keys that may change when a run goes on.
 const MAY_CHANGE: [&str; 9] = [

@@ -8,7 +8,7 @@ use checkpoint::{Expected, hugging_face_tensors};
 use super::tensors::{Planned, TensorWriter, Values};
 use super::{Preparation, WeightsError, configurations, tokenizer};
 use crate::model::Blip;
-use formats::disk::{DiskError, Existing, Staged, check_free, sync_folder};
+use dataset::disk::{DiskError, Existing, Staged, check_free, sync_folder};
 
 /// A model with its values.
 #[derive(Clone, Copy)]

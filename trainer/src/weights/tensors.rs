@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use sha2::{Digest, Sha256};
 
-use formats::disk::DiskError;
+use dataset::disk::DiskError;
 
 /// Values of a tensor, and so how they are stored.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use checkpoint::{Checkpoint, OpenOptions, TensorFile};
 
 use super::*;
 use crate::model::{Blip, Random, Sharing, initial_values};
-use formats::disk::Existing;
+use dataset::disk::Existing;
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)

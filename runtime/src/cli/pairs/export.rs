@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, ValueEnum};
-use edgeblip::export::{GuessedTimes, Metadata, Options, Project, Target, export};
+use dataset::Format;
+use edgeblip::export::{Exported, GuessedTimes, Metadata, Notice, Options, Project, Target, export};
 use field::clock::written;
-use formats::Format;
 use serde_json::json;
 use store::{PairId, State};
 use terminal::progress::Progress;
@@ -42,6 +42,13 @@ enum Which {
     All,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Treatment {
+    Write,
+    /// Pictures stay as they are, to the byte
+    Leave,
+}
+
 /// How places were chosen. Source: Camtrap DP 1.0.2, `project.samplingDesign`.
 #[derive(Clone, Copy, ValueEnum)]
 enum Design {
@@ -69,9 +76,9 @@ pub(super) struct Export {
     /// Only pairs behind this one
     #[arg(long, value_name = "PAIR")]
     since: Option<PairId>,
-    /// Leave the pictures as they are, to the byte: no time, place and caption as EXIF and XMP
-    #[arg(long)]
-    leave_pictures: bool,
+    /// Whether time, place and caption are written into the pictures, as EXIF and XMP
+    #[arg(long, value_enum, default_value = "write")]
+    metadata: Treatment,
     /// camtrap-dp: what the study is called
     #[arg(long, value_name = "TITLE")]
     project: Option<String>,
@@ -102,35 +109,57 @@ impl Export {
                 Which::All => None,
             },
             since: self.since,
-            metadata: if self.leave_pictures { Metadata::Leave } else { Metadata::Write },
+            metadata: match self.metadata {
+                Treatment::Write => Metadata::Write,
+                Treatment::Leave => Metadata::Leave,
+            },
         };
         let reader = self.place.reader()?;
         let counts = reader.counts()?;
+        let pairs = match options.state {
+            Some(State::Kept) => counts.kept,
+            Some(State::Rejected) => counts.rejected,
+            None => counts.kept + counts.rejected,
+        };
         let progress = Progress::new("pairs");
-        progress.stage("exporting", usize::try_from(counts.kept + counts.rejected).unwrap_or(usize::MAX));
-        let exported = export(&reader, &target, &self.folder, &options, || progress.step());
+        progress.stage("exporting", usize::try_from(pairs).unwrap_or(usize::MAX));
+        let mut notices = Vec::new();
+        let exported = export(&reader, &target, &self.folder, &options, |notice| match notice {
+            Notice::Pair => progress.step(),
+            notice => notices.push(notice),
+        });
         progress.finish();
+        for notice in notices {
+            match notice {
+                Notice::Pair => {}
+                Notice::Fault(what) => complain(&anyhow!("left out: {what}")),
+                Notice::Untimed(pair) => complain(&anyhow!("left out: pair {pair}: nobody had set the clock")),
+            }
+        }
         let exported = exported?;
-        for fault in &exported.damaged {
-            complain(&anyhow::anyhow!("left out: {fault}"));
-        }
-        let damaged = exported.damaged.len();
+        self.tell(&exported)?;
+        Ok(if exported.faults > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+
+    fn tell(&self, exported: &Exported) -> Result<()> {
+        let Exported { pairs, faults, untimed, partly_told } = *exported;
         if self.place.json {
-            say_json(&json!({
-                "folder": self.folder.display().to_string(), "pairs": exported.pairs, "damaged": damaged,
-                "untimed": exported.untimed, "own_metadata": exported.own_metadata,
-            }))?;
-        } else {
-            say(&format!("{}: {} pairs", shown(&self.folder), exported.pairs))?;
-            if exported.untimed > 0 {
-                let words = "pairs are left out, for nobody had set the clock: --guessed-times takes them too";
-                say(&format!("{} {words}", exported.untimed))?;
-            }
-            if exported.own_metadata > 0 {
-                say(&format!("{} pictures had EXIF or XMP of their own, and keep it", exported.own_metadata))?;
+            return say_json(&json!({
+                "folder": self.folder.display().to_string(), "pairs": pairs, "faults": faults, "untimed": untimed,
+                "partly_told": partly_told,
+            }));
+        }
+        say(&format!("{}: {pairs} pairs", shown(&self.folder)))?;
+        for (number, words) in [
+            (faults, "left out, since they are not what was stored"),
+            (untimed, "left out, since nobody had set the clock: --guessed-times takes them too"),
+            (partly_told, "with EXIF or XMP of their own that cannot be added to, and stays as it is"),
+        ] {
+            if number > 0 {
+                say(&format!("{number} {words}"))?;
             }
         }
-        Ok(if damaged > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        Ok(())
     }
 
     fn target(&self) -> Result<Target> {
@@ -154,8 +183,7 @@ impl Export {
             let is_place = (-90.0..=90.0).contains(&north) && (-180.0..=180.0).contains(&east);
             ensure!(is_place, "--latitude is from -90 to 90, and --longitude from -180 to 180");
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let created = i64::try_from(now).ok().and_then(|now| written(now * 1000)).context("the clock shows no date")?;
+        let created = created().context("reading the time at which the package is made")?;
         Ok(Project {
             title,
             contributor,
@@ -172,4 +200,17 @@ impl Export {
             created,
         })
     }
+}
+
+/// Now, or what SOURCE_DATE_EPOCH says, so that the same store can give the same bytes again.
+///
+/// Source: reproducible-builds.org, "SOURCE_DATE_EPOCH": seconds since 1970.
+fn created() -> Result<String> {
+    let seconds = match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(seconds) => {
+            seconds.parse().with_context(|| format!("SOURCE_DATE_EPOCH is {seconds:?}, no number of seconds"))?
+        }
+        Err(_) => i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))?,
+    };
+    seconds.checked_mul(1000).and_then(written).context("there is no such date")
 }

@@ -1,5 +1,7 @@
 //! Pictures as files, and one json or jsonl that names them.
 
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, Write};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -13,9 +15,10 @@ pub(super) struct Rows {
     format: Format,
     file: Pending,
     /// COCO's captions wait until its pictures are listed.
-    captions: Vec<Value>,
+    captions: BufWriter<File>,
     pictures: usize,
     rows: usize,
+    caption_rows: usize,
 }
 
 impl Rows {
@@ -27,7 +30,9 @@ impl Rows {
             Format::CocoJson => file.put(b"{\"images\": [")?,
             _ => {}
         }
-        Ok(Rows { format, file, captions: Vec::new(), pictures: 0, rows: 0 })
+        let captions = tempfile::tempfile_in(folder);
+        let captions = captions.map_err(|source| WriteError::Write { file: folder.to_owned(), source })?;
+        Ok(Rows { format, file, captions: BufWriter::new(captions), pictures: 0, rows: 0, caption_rows: 0 })
     }
 
     pub(super) fn add(&mut self, folder: &Path, named: &Named) -> Result<(), WriteError> {
@@ -53,9 +58,12 @@ impl Rows {
         }
         for text in &pair.texts {
             let mut caption = described("caption", text);
-            caption.insert("id".to_owned(), self.captions.len().into());
+            caption.insert("id".to_owned(), self.caption_rows.into());
             caption.insert("image_id".to_owned(), self.pictures.into());
-            self.captions.push(caption.into());
+            let comma = if self.caption_rows == 0 { "" } else { "," };
+            self.caption_rows += 1;
+            let written = write!(self.captions, "{comma}\n{}", Value::from(caption));
+            written.map_err(|source| WriteError::Write { file: self.file.target.clone(), source })?;
         }
         self.element(&image)
     }
@@ -77,10 +85,11 @@ impl Rows {
             Format::BlipJson => self.file.put(b"\n]\n")?,
             Format::CocoJson => {
                 self.file.put(b"\n], \"annotations\": [")?;
-                self.rows = 0;
-                for caption in std::mem::take(&mut self.captions) {
-                    self.element(&caption)?;
-                }
+                let mut copy = || {
+                    self.captions.rewind()?;
+                    io::copy(self.captions.get_mut(), &mut self.file)
+                };
+                copy().map_err(|source| WriteError::Write { file: self.file.target.clone(), source })?;
                 self.file.put(b"\n]}\n")?;
             }
             _ => {}

@@ -1,7 +1,7 @@
 //! Image-text pairs on disk, in the formats that others read.
 //!
-//! [`write::DatasetWriter`] takes pairs one by one, and memory does not grow with their number, but for names and, of COCO,
-//! captions. Whatever fails, no reader finds a dataset that is not whole.
+//! [`write::DatasetWriter`] takes pairs one by one, and only their names stay in memory. Whatever fails, no reader finds a
+//! dataset that is not whole.
 
 #![forbid(unsafe_code)]
 
