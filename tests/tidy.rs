@@ -37,7 +37,8 @@ const ANYHOW: &[&str] = &[
     "tests/",
 ];
 /// Crates that promise to have no `unsafe` at all.
-const SAFE_CRATES: &[&str] = &["terminal", "blip", "picture", "store", "checkpoint", "dataset", "export", "firmware-config"];
+const SAFE_CRATES: &[&str] =
+    &["terminal", "blip", "picture", "store", "checkpoint", "dataset", "export", "firmware-config"];
 
 #[test]
 fn a_module_uses_only_modules_above_it() -> Result<()> {

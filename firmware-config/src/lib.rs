@@ -30,8 +30,10 @@ pub enum InstructionSet {
 pub struct BoardProfile {
     /// Name in configuration files and logs.
     pub name: String,
-    /// How the board's `/proc/device-tree/model` starts; `None` for a profile that no model names.
-    pub model: Option<String>,
+    /// How the board's `/proc/device-tree/model` starts: as the board's firmware writes it, or as Linux's own device
+    /// tree does. None for a profile that no model names.
+    #[serde(default)]
+    pub models: Vec<String>,
     /// Processor cores; `None` where it is not the same for all.
     pub cores: Option<u8>,
     /// Memory of the smallest variant that is sold, in MiB; `None` where it is not known.
@@ -45,7 +47,7 @@ pub struct BoardProfile {
     pub defaults: toml::Table,
 }
 
-/// Every profile; the first whose `model` fits is a board's own.
+/// Every profile; the first with a fitting one among its `models` is a board's own.
 static PROFILES: LazyLock<[BoardProfile; 7]> = LazyLock::new(|| {
     let files = [
         include_str!("../boards/zero-2w.toml"),
@@ -72,7 +74,7 @@ impl BoardProfile {
 
     /// The profile of the board that calls itself `model`, as the kernel's device tree has it.
     pub fn of_model(model: &str) -> Option<&'static BoardProfile> {
-        Self::all().iter().find(|profile| profile.model.as_ref().is_some_and(|start| model.starts_with(start)))
+        Self::all().iter().find(|profile| profile.models.iter().any(|start| model.starts_with(start)))
     }
 }
 
@@ -85,6 +87,7 @@ mod tests {
         let cases = [
             ("Raspberry Pi Zero 2 W Rev 1.0\0", "zero-2w"),
             ("Raspberry Pi 3 Model B Plus Rev 1.3\0", "3b-plus"),
+            ("Raspberry Pi 3 Model B+\0", "3b-plus"),
             ("Raspberry Pi 4 Model B Rev 1.4\0", "4"),
             ("Raspberry Pi 5 Model B Rev 1.0\0", "5"),
             ("Raspberry Pi Compute Module 5 Rev 1.0\0", "cm5"),

@@ -15,6 +15,10 @@ impl Header {
     /// Another machine, a model newer than `rppal`, or no right to `/dev/gpiomem` and `/dev/gpiochip*`.
     pub(super) fn open() -> Result<Header, PinError> {
         let right = |error: &gpio::Error| match error {
+            // What is tried last, and what no service should have.
+            gpio::Error::PermissionDenied(path) if path == "/dev/mem" => {
+                "; this system has no /dev/gpiomem: set pins.driver to \"gpiocdev\""
+            }
             gpio::Error::PermissionDenied(_) => "; add the user to group gpio",
             _ => "",
         };
