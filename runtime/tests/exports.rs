@@ -1,5 +1,7 @@
 //! Pairs out of a store whose clock and place differ from pair to pair.
 
+#![allow(clippy::unwrap_used, reason = "what helps a test may fail as the test does")]
+
 use std::path::Path;
 use std::time::Duration;
 
