@@ -17,7 +17,7 @@ class Machine:
 
     def __init__(self, folder, work, *, arguments):
         self.work = pathlib.Path(work)
-        self.places = {name: self.work / name for name in ["console", "qmp", "kernel.log", "qemu.log"]}
+        self.places = {name: self.work / name for name in ["console", "qmp", "qemu.log"]}
         folder = pathlib.Path(folder)
         command = [
             "qemu-system-aarch64", "-nodefaults", "-display", "none", "-no-reboot", "-kernel", folder / "kernel",

@@ -82,7 +82,7 @@ pub struct Health {
     pub frames: String,
     /// What the LED says.
     pub status: Status,
-    /// Frames whose pair is safe, that were rejected, and that were dropped, by reason.
+    /// Frames whose pair is safe on the disk.
     pub kept: u64,
     /// Frames that the filter rejected.
     pub rejected: u64,

@@ -236,7 +236,7 @@ fn check_room(bundles: &Path, bytes: u64) -> Result<(), InstallError> {
 /// Writes at most so many bytes to a new file, and sees to it that they are on the disk.
 fn write(path: &Path, from: &mut impl Read, most: u64) -> Result<(), InstallError> {
     let mut from = from.take(most);
-    let copy = || -> io::Result<()> {
+    let mut copy = || -> io::Result<()> {
         let mut file = File::create_new(path)?;
         let mut piece = vec![0; PIECE];
         loop {
@@ -248,7 +248,6 @@ fn write(path: &Path, from: &mut impl Read, most: u64) -> Result<(), InstallErro
         file.set_permissions(fs::Permissions::from_mode(0o644))?;
         file.sync_all()
     };
-    let mut copy = copy;
     copy().map_err(|source| InstallError::System { path: path.to_owned(), source })
 }
 

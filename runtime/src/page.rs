@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use store::Reader;
@@ -76,6 +76,8 @@ struct App {
     readers: Readers,
 }
 
+type Shared = State<Arc<App>>;
+
 /// A page that can be served.
 pub struct Page {
     address: SocketAddr,
@@ -112,8 +114,8 @@ fn router(app: Arc<App>) -> Router {
         .route("/pairs/{name}", get(reading::pair))
         .route("/search", get(reading::search))
         .route("/state", get(reading::state))
-        .route("/health", get(reading::health))
-        .route("/scores", get(reading::scores))
+        .route("/parts/health", get(reading::health))
+        .route("/parts/scores", get(reading::scores))
         .route("/metrics", get(reading::metrics))
         .route("/look.jpg", get(reading::look))
         .route("/live.jpg", get(reading::live))

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use edgeblip::page::LINK;
-use edgeblip::page::keys::{KeyFile, Kind};
+use edgeblip::page::keys::{KeyFile, Kind, now_s};
 use edgeblip::page::link::{links, qr_code};
 use field::config::{Config, ConfigError};
 use serde_json::json;
@@ -144,8 +144,4 @@ pub(super) fn print(links: &[String]) -> Result<()> {
         Some(code) => say(&code),
         None => Ok(()),
     }
-}
-
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

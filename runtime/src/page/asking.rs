@@ -1,7 +1,5 @@
 //! Requests that ask the board to do something.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Form, Path, Query, State};
@@ -13,12 +11,10 @@ use serde_json::{Value, json};
 use store::{LabelAction, PairId};
 
 use super::answers::{is_for_people, refuse, refused};
-use super::keys::Kind;
-use super::{App, SESSION, guard};
+use super::keys::{Kind, now_s};
+use super::{SESSION, Shared, guard};
 use crate::face::{Refusal, Request};
 use crate::filter::Scored;
-
-type Shared = State<Arc<App>>;
 
 #[derive(Deserialize)]
 pub(super) struct Entry {
@@ -28,7 +24,7 @@ pub(super) struct Entry {
 
 /// Lets a browser in.
 pub(super) async fn enter(State(app): Shared, headers: HeaderMap, Query(entry): Query<Entry>) -> Response {
-    let now_s = guard::now_s();
+    let now_s = now_s();
     if !app.keys.use_link(&entry.link, now_s) {
         let words = "the link was used, or is too old: \"edgeblip page link\" prints another one on the board";
         return refuse(&headers, StatusCode::UNAUTHORIZED, words);

@@ -5,7 +5,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -14,7 +13,7 @@ use axum::response::Response;
 
 use super::App;
 use super::answers::refuse;
-use super::keys::Kind;
+use super::keys::{Kind, now_s};
 
 /// The cookie of a session.
 const COOKIE: &str = "edgeblip";
@@ -141,11 +140,6 @@ fn session(headers: &HeaderMap) -> Option<&str> {
 /// The cookie that keeps a browser in.
 pub(super) fn cookie(token: &str, seconds: u64) -> String {
     format!("{COOKIE}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict")
-}
-
-/// Seconds since 1970, as the board's clock has it.
-pub(super) fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

@@ -10,9 +10,12 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+
+use crate::bundle::hex;
 
 /// The file in the store's folder.
 const NAME: &str = "page-keys";
@@ -183,6 +186,11 @@ impl KeyFile {
     }
 }
 
+/// Seconds since 1970, as the board's clock has it.
+pub fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 impl Keys {
     fn of(&self, kind: Kind) -> &[u8; KEY] {
         match kind {
@@ -210,10 +218,6 @@ fn parts(kind: Kind, token: &str) -> Option<(&str, u64, Vec<u8>)> {
     let end_s = parts.next()?.parse().ok()?;
     let mark = unhex(mark).filter(|mark| mark.len() == MARK)?;
     is_of_kind.then_some((words, end_s, mark))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

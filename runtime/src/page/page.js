@@ -27,10 +27,10 @@
           document.getElementById("verdict").textContent = `${look.fate}, taken by ${look.trigger}`;
           picture.alt = look.caption ?? "";
           if (!isLive) picture.src = `/look.jpg?${look.number}`;
-          await part("scores", "/scores");
+          await part("scores", "/parts/scores");
         }
         if (isLive) picture.src = `/live.jpg?${Date.now()}`;
-        await part("health", "/health");
+        await part("health", "/parts/health");
       } catch {
         // The board is away; it is asked again.
       }

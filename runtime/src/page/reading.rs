@@ -1,7 +1,5 @@
 //! Requests that read.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::{Path, Query, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -13,7 +11,7 @@ use store::{Counts, Filter, Order, PairId, Reader, State as PairState, StoreErro
 
 use super::answers::{is_for_people, refuse, refused};
 use super::views::{self, Home, List, Visitor, next_page};
-use super::{App, guard, link, metrics, pictures, search};
+use super::{App, Shared, guard, link, metrics, pictures, search};
 use crate::face::{Outside, Refusal, Request, text_json};
 
 /// Pairs on the first page.
@@ -24,8 +22,6 @@ const PAGE: usize = 48;
 const MAX_QUERY: usize = 256;
 /// Pairs' pictures never change.
 const FOR_GOOD: &str = "private, max-age=86400, immutable";
-
-type Shared = State<Arc<App>>;
 
 pub(super) async fn home(State(app): Shared, headers: HeaderMap) -> Response {
     let read = read(&app, |reader| {
