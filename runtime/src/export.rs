@@ -14,14 +14,16 @@ use std::path::{Path, PathBuf};
 use dataset::disk::{DiskError, Existing, Staged, check_free};
 use dataset::write::{DatasetWriter, WriteError, WriteOptions};
 use dataset::{Format, Pair};
-use store::{Filter, Origin, PairId, Reader, State, StoreError, StoredPair, Text};
+use store::{Entry, Filter, Origin, PairId, Reader, State, StoreError, StoredPair, Text};
 
 pub use camtrap::{CamtrapError, GuessedTimes, Project};
 use known::Known;
 use metadata::Told;
 
-/// Pairs that are read at once.
-const PAGE: usize = 16;
+/// Pairs that are listed at once.
+const PAGE: usize = 64;
+/// Bytes of pairs that are read at once, beside the last one.
+const READ_BYTES: u64 = 8 << 20;
 
 /// What is written.
 #[derive(Clone, Debug, PartialEq)]
@@ -170,7 +172,7 @@ pub fn export(
     let mut since = options.since;
     loop {
         let filter = Filter { state: options.state, since, with_picture: true, limit: PAGE, ..Filter::default() };
-        let ids: Vec<PairId> = reader.list(filter)?.iter().map(|entry| entry.id).collect();
+        let ids = within(&reader.list(filter)?, READ_BYTES);
         let Some(last) = ids.last() else { break };
         since = Some(*last);
         for (id, pair) in ids.iter().zip(reader.get_many(&ids)?) {
@@ -194,6 +196,17 @@ pub fn export(
     }
     staged.publish(Existing::Refuse)?;
     Ok(exported)
+}
+
+/// The first pairs, up to the one that reaches so many bytes.
+fn within(entries: &[Entry], most: u64) -> Vec<PairId> {
+    let mut bytes = 0_u64;
+    let before = |entry: &&Entry| {
+        let is_before = bytes < most;
+        bytes = bytes.saturating_add(entry.bytes);
+        is_before
+    };
+    entries.iter().take_while(before).map(|entry| entry.id).collect()
 }
 
 /// What became of a pair.
@@ -240,4 +253,31 @@ fn text(text: &Text) -> dataset::Text {
         Origin::Sidecar | Origin::Tag | Origin::Place => dataset::Origin::Web,
     };
     dataset::Text { text: text.words.as_str().to_owned(), origin, score: text.itm }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_pairs_are_read_at_once_as_their_bytes_allow_and_at_least_one() {
+        let entry = |(number, bytes): (usize, u64)| Entry {
+            id: format!("1-{number}").parse().unwrap(),
+            state: State::Kept,
+            score: 0.0,
+            has_human_text: false,
+            bytes,
+            is_synced: false,
+            facts: None,
+        };
+        let read = |bytes: &[u64]| {
+            let entries: Vec<Entry> = bytes.iter().copied().enumerate().map(entry).collect();
+            within(&entries, 100).len()
+        };
+        assert_eq!(read(&[]), 0);
+        assert_eq!(read(&[1000, 1]), 1);
+        assert_eq!(read(&[40, 40, 40, 40]), 3);
+        assert_eq!(read(&[1; 64]), 64);
+        assert_eq!(read(&[u64::MAX, u64::MAX]), 1);
+    }
 }
