@@ -26,7 +26,9 @@ pub use blip::caption::Origin;
 pub use database::MAX_FILE_BYTES;
 pub use error::{StoreError, Trouble};
 pub use event::{Event, Label, LabelAction};
-pub use pair::{ClockQuality, Decision, Pair, PairFacts, PairId, Place, Sensor, Stamp, State, Text, Vector};
-pub use reader::{Counts, Entry, Filter, Order, Reader, Stats, StoredPair};
+pub use pair::{
+    ClockQuality, Decision, Pair, PairFacts, PairId, PairIdError, Place, Sensor, Stamp, State, Text, Vector, hash as pair_hash,
+};
+pub use reader::{Counts, Entry, Filter, Order, Original, Reader, Stats, StoredPair};
 pub use store::{Limits, Opened, Receipt, SetAside, Store, Tally};
 pub use verify::{Fault, Verification};

@@ -198,18 +198,10 @@ impl Pair {
         if self.texts.len() > MAX_TEXTS {
             return Err(PairError::Texts { texts: self.texts.len() });
         }
-        let scores = self.texts.iter().flat_map(|text| [text.itm, text.itc, text.log_prob]).flatten();
-        let coordinates = self.place.iter().filter_map(|place| place.coordinates).flatten();
-        let what = if scores.into_iter().any(|score| !score.is_finite()) {
-            "score"
-        } else if self.sensor.temperature_c.is_some_and(|temperature| !temperature.is_finite()) {
-            "temperature"
-        } else if coordinates.into_iter().any(|degrees| !degrees.is_finite()) {
-            "coordinate"
-        } else {
-            return Ok(());
-        };
-        Err(PairError::NotFinite { what })
+        match not_finite(&self.texts, &self.sensor, self.place.as_ref()) {
+            Some(what) => Err(PairError::NotFinite { what }),
+            None => Ok(()),
+        }
     }
 
     /// Its facts, once it has a name, and the picture.
@@ -218,6 +210,21 @@ impl Pair {
         let jpeg = jpeg.unwrap_or_default();
         let jpeg_bytes = jpeg.len() as u64;
         (PairFacts { id, boot_id, jpeg_bytes, texts, sensor, place, taken, bundle, vector }, jpeg)
+    }
+}
+
+/// What of a pair's numbers is none.
+fn not_finite(texts: &[Text], sensor: &Sensor, place: Option<&Place>) -> Option<&'static str> {
+    let mut scores = texts.iter().flat_map(|text| [text.itm, text.itc, text.log_prob]).flatten();
+    let mut coordinates = place.and_then(|place| place.coordinates).into_iter().flatten();
+    if scores.any(|score| !score.is_finite()) {
+        Some("score")
+    } else if sensor.temperature_c.is_some_and(|temperature| !temperature.is_finite()) {
+        Some("temperature")
+    } else if coordinates.any(|degrees| !degrees.is_finite()) {
+        Some("coordinate")
+    } else {
+        None
     }
 }
 
@@ -231,6 +238,11 @@ impl PairFacts {
     /// Whether its picture is kept, and not its texts alone.
     pub fn has_picture(&self) -> bool {
         self.jpeg_bytes > 0
+    }
+
+    /// Whether all its scores, degrees and coordinates are numbers.
+    pub fn is_finite(&self) -> bool {
+        not_finite(&self.texts, &self.sensor, self.place.as_ref()).is_none()
     }
 
     /// Kept if any text is.
@@ -256,7 +268,7 @@ impl PairFacts {
 /// SHA-256 over everything of a pair: a mark, the length of the facts as 8 bytes little-endian, the facts as they are
 /// stored, and the picture, if it has one. Facts are hashed as bytes, so no two encodings of the same facts need to
 /// agree.
-pub(crate) fn hash(facts: &[u8], jpeg: &[u8]) -> [u8; 32] {
+pub fn hash(facts: &[u8], jpeg: &[u8]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(HASH_MARK);
     hasher.update((facts.len() as u64).to_le_bytes());

@@ -72,6 +72,21 @@ pub struct StoredPair {
     pub labels: Vec<crate::event::Label>,
 }
 
+/// A pair as its bytes stand on the disk, so that the hash of a copy is the same. Checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Original {
+    /// Its name.
+    pub id: PairId,
+    /// SHA-256 over facts and picture, as [`crate::pair_hash`] states.
+    pub sha256: [u8; 32],
+    /// [`PairFacts`] as JSON.
+    pub facts: Vec<u8>,
+    /// The picture; empty where the texts alone are kept.
+    pub jpeg: Vec<u8>,
+    /// Its labels, in their order.
+    pub labels: Vec<crate::event::Label>,
+}
+
 impl StoredPair {
     /// What becomes of it: the filter's word, or the last person's.
     pub fn state(&self) -> State {
@@ -197,6 +212,21 @@ impl Reader {
                 }
             }
         }
+        Ok(all)
+    }
+
+    /// Pairs as they stand on the disk, in the order of the names; those that are not there, or not what was stored, are
+    /// passed over.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn originals(&self, ids: &[PairId]) -> Result<Vec<Original>, StoreError> {
+        let mut all = Vec::new();
+        for database in self.databases()?.0 {
+            all.extend(ids.iter().filter_map(|id| read_original(&database, *id).ok()?).map(|(original, _)| original));
+        }
+        all.sort_by_key(|original| original.id);
+        all.dedup_by_key(|original| original.id);
         Ok(all)
     }
 
@@ -337,6 +367,14 @@ fn read_entries(database: &Database, filter: Filter, limit: usize, all: &mut Vec
 }
 
 fn read_pair(database: &Database, id: PairId) -> Result<Option<StoredPair>, Failure> {
+    Ok(read_original(database, id)?.map(|(original, facts)| {
+        let Original { sha256, jpeg, labels, .. } = original;
+        let jpeg = facts.has_picture().then_some(jpeg);
+        StoredPair { facts, jpeg, sha256, labels }
+    }))
+}
+
+fn read_original(database: &Database, id: PairId) -> Result<Option<(Original, PairFacts)>, Failure> {
     let sql = "SELECT sha256, facts, jpeg FROM pairs WHERE id = ?1";
     let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
     let found = database.connection.query_row(sql, [id.to_row()], read).optional();
@@ -350,8 +388,7 @@ fn read_pair(database: &Database, id: PairId) -> Result<Option<StoredPair>, Fail
     let checked = pair::checked(id.to_row(), &sha256, &facts, &jpeg).ok_or_else(damaged)?;
     let sha256 = sha256.try_into().map_err(|_| damaged())?;
     let labels = database.events(id)?.iter().filter_map(Event::label).cloned().collect();
-    let jpeg = checked.has_picture().then_some(jpeg);
-    Ok(Some(StoredPair { facts: checked, jpeg, sha256, labels }))
+    Ok(Some((Original { id, sha256, facts, jpeg, labels }, checked)))
 }
 
 fn count_listed(database: &Database, counts: &mut Counts) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use store::{
     StoreError, Trouble,
 };
 
-use crate::samples::{self, Ledger, Said, Work, caption, label, pair, stamp};
+use crate::samples::{self, Ledger, Said, Work, at_home, caption, label, pair, stamp};
 
 const SMALL: Limits = Limits { budget: 4 << 20, file_bytes: 512 << 10, log_bytes: 64 << 10 };
 
@@ -118,7 +118,7 @@ fn a_name_is_not_given_again_when_its_pair_is_gone() {
     let mut store = open(&folder, SMALL);
     let ids = keep(&mut store, 0..3);
     store.forget(ids[2], Stamp::default()).unwrap();
-    store.mark_synced(&[Receipt { id: ids[2], labels: 0 }]).unwrap();
+    store.mark_synced(&[at_home(&store, ids[2], 0)]).unwrap();
     drop(store);
     assert_eq!(keep(&mut open(&folder, SMALL), 4..5)[0].to_string(), "1-4");
 }
@@ -129,7 +129,7 @@ fn labels_are_added_and_the_last_word_counts() {
     let mut store = open(&folder, SMALL);
     let id = keep(&mut store, 1..2)[0];
     let before = store.reader().get(id).unwrap();
-    store.mark_synced(&[Receipt { id, labels: 0 }]).unwrap();
+    store.mark_synced(&[at_home(&store, id, 0)]).unwrap();
     let entry = |store: &Store| store.reader().list(Filter::default()).unwrap().remove(0);
     assert!(entry(&store).is_synced);
     for (action, state, is_human) in [
@@ -145,9 +145,12 @@ fn labels_are_added_and_the_last_word_counts() {
         assert_eq!(entry.has_human_text, is_human || before.facts.has_human_text());
     }
     // A receipt for what it was two labels ago is none for what it is.
-    store.mark_synced(&[Receipt { id, labels: 3 }]).unwrap();
+    store.mark_synced(&[at_home(&store, id, 3)]).unwrap();
     assert!(!entry(&store).is_synced);
-    store.mark_synced(&[Receipt { id, labels: 5 }]).unwrap();
+    // Nor is one for another pair of the same name, as a board with a copied card sends it.
+    store.mark_synced(&[Receipt::Pair { id, sha256: [7; 32], labels: 5 }]).unwrap();
+    assert!(!entry(&store).is_synced);
+    store.mark_synced(&[at_home(&store, id, 5)]).unwrap();
     assert!(entry(&store).is_synced);
     let after = store.reader().get(id).unwrap();
     assert_eq!((&after.facts, &after.jpeg, after.sha256), (&before.facts, &before.jpeg, before.sha256));
@@ -175,7 +178,7 @@ fn what_is_forgotten_leaves_no_bytes_and_a_tombstone() {
     assert_eq!(store.reader().get(ids[4]), Err(StoreError::NotThere { id: ids[4] }));
     let tombstones = store.reader().tombstones().unwrap();
     assert_eq!(tombstones.iter().map(|event| event.pair).collect::<Vec<_>>(), [ids[4]]);
-    store.mark_synced(&[Receipt { id: ids[4], labels: 0 }]).unwrap();
+    store.mark_synced(&[at_home(&store, ids[4], 0)]).unwrap();
     assert_eq!(store.reader().tombstones().unwrap(), []);
 }
 
@@ -222,7 +225,7 @@ fn room_is_made_in_the_stated_order_and_counted() {
             human.insert(*ids.last().unwrap(), number);
         }
         if number < 100 && number % 32 == 7 {
-            store.mark_synced(&ids.iter().map(|id| Receipt { id: *id, labels: 0 }).collect::<Vec<_>>()).unwrap();
+            store.mark_synced(&ids.iter().map(|id| at_home(&store, *id, 0)).collect::<Vec<_>>()).unwrap();
         }
         let evicted = &store.tally().evicted;
         if evicted.contains_key("rejected") && !evicted.contains_key("lowest score") {

@@ -193,7 +193,7 @@ pub fn work(folder: &Path, work: Work, mut say: impl FnMut(Said)) -> Result<Stor
                 store.forget(id, stamp(number, ClockQuality::Ntp)).map(|()| say(Said::Forgotten(id)))
             }
             8..10 => {
-                store.mark_synced(&known.iter().take(4).map(|id| Receipt { id: *id, labels: 0 }).collect::<Vec<_>>())
+                store.mark_synced(&known.iter().take(4).map(|id| at_home(&store, *id, 0)).collect::<Vec<_>>())
             }
             10..12 if store.waiting() == 0 => {
                 drop(store);
@@ -300,5 +300,13 @@ impl Ledger {
             bail!("{}: {:?}: {}", fault.path.display(), fault.id, fault.what);
         }
         Ok(())
+    }
+}
+
+/// What a host says when it has a pair, or has heeded its tombstone.
+pub fn at_home(store: &Store, id: PairId, labels: usize) -> Receipt {
+    match store.reader().get(id) {
+        Ok(pair) => Receipt::Pair { id, sha256: pair.sha256, labels },
+        Err(_) => Receipt::Tombstone { id },
     }
 }

@@ -131,6 +131,11 @@ SIZES = {
         "web": 8000, "people": 400, "test": 150, "beams": 1500, "pairs": 0.5, "steps": 1200,
         "tuning": {"captioner": 150, "matcher": 120},
     },
+    # For a GPU: three times the pictures, six times the pairs by people, four times the steps.
+    "large": {
+        "web": 24000, "people": 2400, "test": 150, "beams": 1500, "pairs": 0.5, "steps": 5000,
+        "tuning": {"captioner": 600, "matcher": 500},
+    },
     "smoke": {
         "web": 2000, "people": 100, "test": 48, "beams": 0, "pairs": 0.0, "steps": 300,
         "tuning": {"captioner": 60, "matcher": 60},

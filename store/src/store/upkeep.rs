@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use super::Store;
 use crate::database::{self, SYNCED};
@@ -13,13 +13,31 @@ use crate::verify::Verification;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// Says that a pair is at home, with so many labels: one with more since then is not.
+/// What is known to be at home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    /// Which pair, or whose tombstone.
-    pub id: PairId,
-    /// How many labels it had when it was sent; 0 for a tombstone.
-    pub labels: usize,
+pub enum Receipt {
+    /// A pair.
+    Pair {
+        /// Its name.
+        id: PairId,
+        /// Its hash: another pair of this name, as on a copied card, is not at home.
+        sha256: [u8; 32],
+        /// How many labels it had when it was sent: one with more since then is not at home.
+        labels: usize,
+    },
+    /// A tombstone, which was heeded.
+    Tombstone {
+        /// The pair that was forgotten.
+        id: PairId,
+    },
+}
+
+impl Receipt {
+    fn id(self) -> PairId {
+        match self {
+            Receipt::Pair { id, .. } | Receipt::Tombstone { id } => id,
+        }
+    }
 }
 
 /// What a removal leaves in the file.
@@ -73,11 +91,16 @@ impl Store {
                 let mut synced = Vec::new();
                 let mut heeded = Vec::new();
                 for receipt in receipts {
-                    let events = database.events(receipt.id)?;
-                    if events.iter().any(Event::is_tombstone) {
-                        heeded.push(receipt.id);
-                    } else if events.len() == receipt.labels && database.has(receipt.id)? {
-                        synced.push(receipt.id);
+                    let events = database.events(receipt.id())?;
+                    let is_forgotten = events.iter().any(Event::is_tombstone);
+                    match receipt {
+                        Receipt::Tombstone { id } if is_forgotten => heeded.push(id),
+                        Receipt::Pair { id, sha256, labels } if !is_forgotten && events.len() == labels => {
+                            if hash_of(database, id)?.is_some_and(|hash| hash == sha256) {
+                                synced.push(id);
+                            }
+                        }
+                        Receipt::Pair { .. } | Receipt::Tombstone { .. } => {}
                     }
                 }
                 if synced.is_empty() && heeded.is_empty() {
@@ -218,6 +241,12 @@ impl Store {
         }
         Err(StoreError::NotThere { id })
     }
+}
+
+fn hash_of(database: &database::Database, id: PairId) -> Result<Option<Vec<u8>>, Failure> {
+    let sql = "SELECT sha256 FROM pairs WHERE id = ?1";
+    let hash = database.connection.query_row(sql, [id.to_row()], |row| row.get(0)).optional();
+    hash.map_err(|error| database.failure(error))
 }
 
 fn facts_of(database: &database::Database, id: PairId) -> Result<PairFacts, Failure> {
