@@ -20,7 +20,7 @@ use store::PairId;
 
 use crate::digest::Digest;
 
-pub use packing::{PackedShard, Packer};
+pub use packing::{PackError, PackedShard, Packer};
 pub use reading::{Item, PairFault, ReceivedPair, ShardError, read};
 
 /// Bytes at which a shard takes no further pair. One that alone is larger travels alone.

@@ -1,7 +1,8 @@
 //! One file.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempPath;
@@ -22,9 +23,21 @@ impl WholeFile {
     /// # Errors
     /// The system's refusal.
     pub fn beside(target: &Path) -> io::Result<WholeFile> {
+        WholeFile::with(target, File::options().create_new(true).write(true))
+    }
+
+    /// As [`WholeFile::beside`], and nobody but the owner may read it.
+    ///
+    /// # Errors
+    /// The system's refusal.
+    pub fn secret_beside(target: &Path) -> io::Result<WholeFile> {
+        WholeFile::with(target, File::options().create_new(true).write(true).mode(0o600))
+    }
+
+    fn with(target: &Path, options: &OpenOptions) -> io::Result<WholeFile> {
         let name = || io::Error::new(io::ErrorKind::InvalidInput, "this is no name for a file");
         let path = sibling(target, WRITING).ok_or_else(name)?;
-        let file = BufWriter::new(File::create_new(&path)?);
+        let file = BufWriter::new(options.open(&path)?);
         Ok(WholeFile { file, hidden: TempPath::try_from_path(path)?, target: target.to_owned() })
     }
 

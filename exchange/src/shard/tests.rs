@@ -5,7 +5,6 @@ use store::event::LabelAction;
 use store::{Decision, Label, Limits, Original, Pair, PairId, Sensor, Stamp, Store, Text};
 use tar::{Builder, EntryType, Header};
 
-use super::packing::PackError;
 use super::*;
 
 fn caption(text: &str) -> Caption {
