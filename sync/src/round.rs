@@ -281,12 +281,12 @@ impl Round<'_> {
         self.fetch_receipts(report)?;
         let mut began = self.clock.now().since_boot;
         loop {
-            let before = (report.pairs, report.receipts);
+            let before = (report.pairs, report.receipts, report.lost);
             self.send_all(memory, report)?;
             self.fetch_receipts(report)?;
             let shards = self.without_receipt()?.len();
-            // A receipt may be for a pair that was labelled meanwhile, which goes out once more.
-            if before != (report.pairs, report.receipts) {
+            // A pair that was labelled meanwhile goes out once more, and what the host has lost.
+            if before != (report.pairs, report.receipts, report.lost) {
                 began = self.clock.now().since_boot;
                 continue;
             }
