@@ -10,3 +10,4 @@ mod int8;
 mod operators;
 mod command_line;
 mod bad_input;
+mod way_home;

@@ -19,6 +19,7 @@ mod bundle;
 mod caption;
 mod config;
 mod doctor;
+mod enrol;
 mod embed;
 mod network;
 mod page;
@@ -27,6 +28,7 @@ mod pictures;
 mod run;
 mod score;
 mod search;
+mod sync;
 mod writing;
 
 /// BLIP on small boards: captions pictures, scores texts, answers questions, searches; and lives on a board with a camera.
@@ -57,6 +59,10 @@ enum Command {
     Pairs(pairs::Pairs),
     /// Let people and programs use the board's page
     Page(page::Page),
+    /// Make this board known to a host
+    Enrol(enrol::Enrol),
+    /// Send pairs to the host, and fetch its receipts
+    Sync(sync::Sync),
     /// Put bundles on the board
     Bundle(bundle::Bundles),
     /// Print the configuration in effect
@@ -134,6 +140,8 @@ pub fn run() -> ExitCode {
         Command::Run(command) => command.run(),
         Command::Pairs(command) => command.run(),
         Command::Page(command) => command.run(),
+        Command::Enrol(command) => command.run(),
+        Command::Sync(command) => command.run(),
         Command::Bundle(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Doctor(command) => command.run(),

@@ -30,7 +30,7 @@ mod asking;
 mod serving;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ pub struct Parts<'a> {
 struct App {
     outside: Outside,
     reader: Reader,
+    /// Where it is written how the way home is.
+    way_home: PathBuf,
     keys: KeyFile,
     names: Names,
     readers: Readers,
@@ -94,7 +96,7 @@ impl Page {
         keys.begin()?;
         let readers = if parts.address.ip().is_loopback() { Readers::All } else { Readers::Known };
         let names = Names { host: link::host_name(), further: parts.name };
-        let app = App { outside: parts.outside, reader: Reader::new(parts.store), keys, names, readers };
+        let app = App { outside: parts.outside, reader: Reader::new(parts.store), way_home: sync::folder_beside(parts.store), keys, names, readers };
         Ok(Page { address: parts.address, app: Arc::new(app) })
     }
 

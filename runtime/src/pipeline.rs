@@ -191,6 +191,7 @@ impl<K: Keep> Pipeline<K> {
         self.lookout.turn(now);
         self.keeper.commit(now.since_boot, &mut self.account);
         self.keeper.expire(self.settings.privacy.retention_days, now.since_boot, stamp(now));
+        self.keeper.hear_receipts(&self.settings.store.folder, now.since_boot);
     }
 
     /// A frame has come: it is taken, or it is not.

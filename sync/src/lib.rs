@@ -9,15 +9,20 @@
 pub mod clock;
 pub mod backoff;
 pub mod quota;
-pub mod trust;
 pub mod identity;
 pub mod ledger;
-pub mod remote;
 pub mod settling;
 pub mod round;
+pub mod status;
 
 pub use clock::{Clock, Moment, Waited};
 pub use identity::{Identity, IdentityError};
 pub use ledger::{Ledger, LedgerError, Refusal};
-pub use remote::{Objects, Remote, RemoteError};
 pub use round::{Limits, Report, Round, State};
+
+use std::path::{Path, PathBuf};
+
+/// Where a board keeps what is under way, by the folder of its pairs: beside it.
+pub fn folder_beside(pairs: &Path) -> PathBuf {
+    pairs.parent().unwrap_or(pairs).join("sync")
+}

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use exchange::shard::PackError;
 use exchange::{Digest, Grant, PackedShard, Packer, Receipt, Sent, Statement};
+use objects::{Remote, RemoteError};
 use serde::{Deserialize, Serialize};
 use store::{Entry, Event, Filter, PairId, Reader, StoreError};
 
 use crate::clock::{Clock, Waited};
 use crate::ledger::{Ledger, LedgerError, Memory};
-use crate::remote::{Remote, RemoteError};
 use crate::settling;
 
 /// Pairs that are listed and read at once.

@@ -11,6 +11,8 @@ mod scenes;
 mod train;
 mod capfilt;
 mod evaluate;
+mod devices;
+mod inbox;
 
 /// Trains BLIP from pairs, filters and re-captions them, and measures.
 #[derive(Parser)]
@@ -33,6 +35,13 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     /// Make composed pictures with known captions, to learn from and to measure on
     Scenes(scenes::Make),
+    /// Let boards in
+    Devices(devices::Devices),
+    /// Take in what boards have sent, and sign for what is safe
+    Inbox(inbox::TakeIn),
+    /// Decode pictures from standard input in little memory: what "inbox" starts
+    #[command(hide = true)]
+    DecodePictures,
 }
 
 #[derive(Subcommand)]
@@ -65,5 +74,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Capfilt(filter) => filter.run(),
         Command::Evaluate(evaluate) => evaluate.run(),
         Command::Scenes(scenes) => scenes.run(),
+        Command::Devices(devices) => devices.run(),
+        Command::Inbox(inbox) => inbox.run(),
+        Command::DecodePictures => Ok(host::decoder::decode()?),
     }
 }

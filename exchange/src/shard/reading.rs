@@ -1,6 +1,7 @@
 //! On the host: pairs out of a shard that anybody may have written.
 
 use std::io::Read;
+use std::ops::Range;
 
 use store::{Event, Label, PairFacts, PairId, StoredPair};
 use tar::{Archive, EntryType};
@@ -31,6 +32,8 @@ pub struct ReceivedPair {
     pub pair: StoredPair,
     /// Its facts, as the hash covers them.
     pub facts: Vec<u8>,
+    /// Where in the shard its picture begins, in bytes; nothing where it has none.
+    pub picture_at: Option<u64>,
 }
 
 impl ReceivedPair {
@@ -90,6 +93,7 @@ pub enum PairFault {
 struct Member {
     key: String,
     kind: Kind,
+    at: u64,
     bytes: Vec<u8>,
 }
 
@@ -142,6 +146,16 @@ pub fn read(digest: Digest, bytes: &[u8]) -> Result<Vec<Item>, ShardError> {
     Ok(items)
 }
 
+/// Where in a shard the members of a pair stand, in bytes.
+///
+/// # Errors
+/// A file that is no shard.
+pub fn places_of(bytes: &[u8], pair: Digest) -> Result<Vec<Range<u64>>, ShardError> {
+    let key = pair.to_string();
+    let of_pair = members(bytes)?.into_iter().filter(|member| member.key == key);
+    Ok(of_pair.map(|member| member.at..member.at + member.bytes.len() as u64).collect())
+}
+
 fn members(bytes: &[u8]) -> Result<Vec<Member>, ShardError> {
     let tar_fault = |error: std::io::Error| ShardError::Tar(error.to_string());
     let mut members = Vec::new();
@@ -159,9 +173,10 @@ fn members(bytes: &[u8]) -> Result<Vec<Member>, ShardError> {
         if size > bytes.len() {
             return Err(ShardError::Tar("it ends within a member".to_owned()));
         }
+        let at = entry.raw_file_position();
         let mut bytes = Vec::with_capacity(size);
         entry.read_to_end(&mut bytes).map_err(tar_fault)?;
-        members.push(Member { key: key.to_owned(), kind, bytes });
+        members.push(Member { key: key.to_owned(), kind, at, bytes });
     }
     Ok(members)
 }
@@ -189,26 +204,27 @@ fn tombstone(member: &Member) -> Item {
 
 fn pair(parts: Vec<Member>) -> Item {
     let key = parts.first().and_then(|part| part.key.parse::<Digest>().ok());
-    let mut jpeg = None;
-    let (mut text, mut facts, mut labels) = (None, None, None);
-    for Member { kind, bytes, .. } in parts {
+    let mut all = Parts::default();
+    for Member { kind, at, bytes, .. } in parts {
         match kind {
-            Kind::Picture => jpeg = Some(bytes),
-            Kind::Text => text = Some(bytes),
-            Kind::Facts => facts = Some(bytes),
-            Kind::Labels => labels = Some(bytes),
+            Kind::Picture => (all.jpeg, all.picture_at) = (Some(bytes), Some(at)),
+            Kind::Text => all.text = Some(bytes),
+            Kind::Facts => all.facts = Some(bytes),
+            Kind::Labels => all.labels = Some(bytes),
             Kind::Tombstone => {}
         }
     }
     let mut sent = None;
-    match checked(key, Parts { jpeg, text, facts, labels }, &mut sent) {
+    match checked(key, all, &mut sent) {
         Ok(pair) => Item::Pair(Box::new(pair)),
         Err(fault) => Item::Refused { sent, fault },
     }
 }
 
+#[derive(Default)]
 struct Parts {
     jpeg: Option<Vec<u8>>,
+    picture_at: Option<u64>,
     text: Option<Vec<u8>>,
     facts: Option<Vec<u8>>,
     labels: Option<Vec<u8>>,
@@ -241,7 +257,7 @@ fn checked(key: Option<Digest>, parts: Parts, sent: &mut Option<Sent>) -> Result
     if first != parts.text {
         return Err(PairFault::Contradiction("text and facts"));
     }
-    Ok(ReceivedPair { pair, facts: facts_bytes })
+    Ok(ReceivedPair { pair, facts: facts_bytes, picture_at: parts.picture_at })
 }
 
 fn parsed<T: serde::de::DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, PairFault> {

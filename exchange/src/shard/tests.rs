@@ -95,6 +95,8 @@ fn what_was_packed_is_read_and_its_bytes_are_always_the_same() {
     for (received, id) in [(first, ids[0]), (second, ids[1])] {
         assert_eq!(received.pair, store.reader().get(id).unwrap());
     }
+    let at = first.picture_at.unwrap() as usize;
+    assert_eq!((&shard.bytes[at..at + 5], second.picture_at), (&b"first"[..], None));
     assert_eq!(first.pair.texts()[0].words.as_str(), "a grey cat");
     assert_eq!(tombstone.pair, ids[2]);
     assert_eq!(shard.sent, [first.sent(), second.sent(), Sent { id: ids[2], sha256: None, labels: 0 }]);

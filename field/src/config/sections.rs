@@ -305,6 +305,23 @@ sections! {
         commands: bool = true, (), AtOnce;
     }
 
+    /// The way home: "edgeblip sync" sends pairs and fetches receipts.
+    sync: Sync {
+        /// Where shards go: s3://BUCKET/FOLDER?endpoint=URL, https://HOST/FOLDER (WebDAV) or file:///FOLDER; "granted" is
+        /// where the host said.
+        url: Option<String> = None, Or("granted", Text::Line(1024)), AtOnce;
+        /// Who vouches for a host of https, as a file of certificates in PEM; "system" is who the system trusts.
+        authority: Option<PathBuf> = None, Or("system", ()), AtOnce;
+        /// Most MiB that go out in a day, UTC.
+        day_mib: Option<u32> = None, Or("any", 1..=16_777_216), AtOnce;
+        /// Most KiB a second that go out.
+        rate_kib: Option<u32> = None, Or("any", 1..=16_777_216), AtOnce;
+        /// Whether pairs go out over a network that is paid by the byte, as NetworkManager knows it.
+        metered: bool = false, (), AtOnce;
+        /// Seconds for which failures are waited out, in one run of "edgeblip sync".
+        patience_s: f64 = 600.0, 0.0..=DAY_S, AtOnce;
+    }
+
     /// What the board is spared.
     limits: Limits {
         /// Degrees Celsius from which frames are taken more seldom.

@@ -1,13 +1,12 @@
 //! A broker's URL as the options of a connection.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use objects::trust::{TrustError, trust};
 use percent_encoding::percent_decode_str;
 use rumqttc::{LastWill, MqttOptions, QoS, TlsConfiguration, Transport};
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 use super::Topics;
@@ -28,22 +27,9 @@ pub enum BrokerError {
         /// What is wrong.
         reason: String,
     },
-    /// The certificates cannot be read.
-    #[error("mqtt.authority {}: {source}", path.display())]
-    Authority {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// There is nobody whom the system trusts.
-    #[error(
-        "the system has no certificates to check the broker's against: install ca-certificates, or set mqtt.authority"
-    )]
-    NobodyTrusted,
-    /// This build's cryptography does not work.
-    #[error("TLS cannot be used: {0}")]
-    Tls(#[from] rustls::Error),
+    /// Nobody vouches for the broker.
+    #[error("mqtt.authority: {0}")]
+    Trust(#[from] TrustError),
     /// The system gives no random numbers.
     #[error("no random numbers: {0}")]
     Random(#[from] getrandom::Error),
@@ -83,27 +69,7 @@ pub(super) fn options(url: &str, authority: Option<&Path>, topics: &Topics) -> R
 }
 
 fn tls(authority: Option<&Path>) -> Result<TlsConfiguration, BrokerError> {
-    let mut roots = RootCertStore::empty();
-    match authority {
-        Some(path) => {
-            let fault = |source| BrokerError::Authority { path: path.to_owned(), source };
-            let certificates = rustls_native_certs::load_certs_from_paths(Some(path), None);
-            roots.add_parsable_certificates(certificates.certs);
-            if roots.is_empty() {
-                let none = "it has no certificates in PEM that can be used";
-                return Err(fault(std::fs::File::open(path).err().unwrap_or_else(|| std::io::Error::other(none))));
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err(BrokerError::NobodyTrusted);
-            }
-        }
-    }
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let config = builder.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth();
-    Ok(TlsConfiguration::Rustls(Arc::new(config)))
+    Ok(TlsConfiguration::Rustls(Arc::new(trust(authority)?)))
 }
 
 #[cfg(test)]

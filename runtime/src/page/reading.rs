@@ -8,6 +8,7 @@ use maud::Markup;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{Counts, Filter, Order, PairId, Reader, State as PairState, StoreError, StoredPair};
+use sync::status::Status;
 
 use super::answers::{is_for_people, refuse, refused};
 use super::views::{self, Home, List, Visitor, next_page};
@@ -24,17 +25,20 @@ const MAX_QUERY: usize = 256;
 const FOR_GOOD: &str = "private, max-age=86400, immutable";
 
 pub(super) async fn home(State(app): Shared, headers: HeaderMap) -> Response {
-    let read = read(&app, |reader| {
-        Ok((reader.counts()?, newest(reader, Filter { with_picture: true, limit: FIRST, ..Filter::default() })?.0))
+    let way_home = app.way_home.clone();
+    let read = read(&app, move |reader| {
+        let way_home = Status::read(&way_home).words;
+        Ok((reader.counts()?, way_home, newest(reader, Filter { with_picture: true, limit: FIRST, ..Filter::default() })?.0))
     })
     .await;
-    let (counts, pairs) = read.unwrap_or_default();
+    let (counts, way_home, pairs) = read.unwrap_or_default();
     let (look, health) = (app.outside.look(), app.outside.health());
     let home = Home {
         name: &link::host_name(),
         look: look.as_deref(),
         health: health.as_deref(),
         counts: &counts,
+        way_home: &way_home,
         pairs: &pairs,
         visitor: visitor(&app, &headers),
     };
@@ -145,13 +149,15 @@ fn escaped(text: &str) -> String {
 }
 
 pub(super) async fn state(State(app): Shared) -> Response {
-    let counts = read(&app, Reader::counts).await.ok();
+    let way_home = app.way_home.clone();
+    let read = read(&app, move |reader| Ok((reader.counts()?, Status::read(&way_home)))).await.ok();
+    let (counts, way_home) = read.unzip();
     let health = app.outside.health().map_or_else(|| json!({ "status": "starting" }), |health| health.json());
     let look = app.outside.look().map(|look| look.json());
     let counts = counts.map(|Counts { kept, rejected, human, unsynced, bytes }| {
         json!({ "kept": kept, "rejected": rejected, "human": human, "unsynced": unsynced, "bytes": bytes })
     });
-    Json(json!({ "health": health, "look": look, "store": counts, "sync": "not set up" })).into_response()
+    Json(json!({ "health": health, "look": look, "store": counts, "sync": way_home })).into_response()
 }
 
 /// The part of the first page that says how the board does, for its script.

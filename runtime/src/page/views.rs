@@ -43,6 +43,7 @@ pub(super) struct Home<'a> {
     pub(super) look: Option<&'a Look>,
     pub(super) health: Option<&'a Health>,
     pub(super) counts: &'a Counts,
+    pub(super) way_home: &'a str,
     pub(super) pairs: &'a [StoredPair],
     pub(super) visitor: Visitor,
 }
@@ -105,7 +106,7 @@ impl Home<'_> {
                     dt { "By people" }
                     dd { (counts.human) }
                     dt { "Home" }
-                    dd { (counts.unsynced) " not sent: sending is not set up" }
+                    dd { (counts.unsynced) " not at home: " (self.way_home) }
                 }
                 @if self.visitor == Visitor::Looks {
                     p { "To say which captions are right, open the link that " code { "edgeblip page link" } " prints on the board." }

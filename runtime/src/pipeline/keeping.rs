@@ -1,21 +1,26 @@
 //! The way to the disk: groups that are committed in time, a disk that takes nothing and is asked again.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::time::Duration;
 
 use camera::FileStamp;
 use field::filter::Fate;
+use sync::settling::{self, Mark};
+use sync::{Identity, Ledger};
 use store::{Entry, Filter, Label, Limits, Pair, PairId, Stamp, Store, StoreError, StoredPair, Trouble};
 
 use super::account::{Account, Dropped};
 
 /// From one try of a disk that takes nothing to the next.
 const RETRY: Duration = Duration::from_secs(10);
+/// From one look for receipts to the next.
+const RECEIPTS: Duration = Duration::from_secs(15);
 /// From one look for pairs that are too old to the next.
 const EXPIRY: Duration = Duration::from_secs(3600);
 
 /// Where pairs are kept.
-pub trait Keep {
+pub trait Keep: Mark {
     /// As [`Store::put`].
     ///
     /// # Errors
@@ -166,12 +171,13 @@ pub(super) struct Keeper<K> {
     settled: Vec<FileStamp>,
     retry_at: Option<Duration>,
     expire_at: Duration,
+    receipts_at: Duration,
 }
 
 impl<K: Keep> Keeper<K> {
     pub(super) fn new(store: K) -> Keeper<K> {
         let (waiting, settled) = (VecDeque::new(), Vec::new());
-        Keeper { store, waiting, settled, retry_at: None, expire_at: Duration::ZERO }
+        Keeper { store, waiting, settled, retry_at: None, expire_at: Duration::ZERO, receipts_at: Duration::ZERO }
     }
 
     pub(super) fn trouble(&self) -> Option<&Trouble> {
@@ -295,6 +301,24 @@ impl<K: Keep> Keeper<K> {
             Ok(0) => {}
             Ok(pairs) => log::info!(pairs = pairs, days = days; "pairs that are too old are removed"),
             Err(error) => log::warn!(error:% = error; "pairs that are too old cannot be removed"),
+        }
+    }
+
+    /// Marks what receipts say is at home, now and then: "edgeblip sync" fetches them and may not write here.
+    pub(super) fn hear_receipts(&mut self, pairs: &Path, now: Duration) {
+        if now < self.receipts_at || self.trouble().is_some() {
+            return;
+        }
+        self.receipts_at = now.saturating_add(RECEIPTS);
+        let folder = sync::folder_beside(pairs);
+        let ledger = Ledger::at(&folder);
+        if ledger.arrivals().is_ok_and(|arrived| arrived.is_empty()) {
+            return;
+        }
+        let Ok(Some(grant)) = Identity::at(&folder).grant() else { return };
+        match settling::settle(&ledger, &grant, &mut self.store) {
+            Ok(settled) => log::info!(safe = settled.safe, refused = settled.refused; "the host has signed for pairs"),
+            Err(error) => log::warn!(error:% = error; "receipts wait"),
         }
     }
 

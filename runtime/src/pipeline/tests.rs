@@ -84,6 +84,12 @@ impl FakeDisk {
     }
 }
 
+impl sync::settling::Mark for FakeStore {
+    fn mark_synced(&mut self, _receipts: &[store::Receipt]) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
 impl Keep for FakeStore {
     fn put(&mut self, pair: Pair, now: Duration) -> Result<PairId, StoreError> {
         let mut disk = self.0.borrow_mut();

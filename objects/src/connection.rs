@@ -24,9 +24,9 @@ use object_store::client::{
 use rustls::ClientConfig;
 use tokio::time::timeout;
 
-use super::RemoteError;
-use super::pacing::Paced;
-use super::signing;
+use crate::pacing::Paced;
+use crate::remote::RemoteError;
+use crate::signing;
 
 /// Until a server has taken the call.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -42,7 +42,7 @@ const SMALL_DIFFERENCE_S: u64 = 60;
 const SKEWED: &[u8] = b"RequestTimeTooSkewed";
 
 /// How requests are let in.
-pub(super) enum Access {
+pub(crate) enum Access {
     /// By S3's signature.
     Signed(Credentials),
     /// By user and password, in base64 as HTTP has it.
@@ -60,19 +60,19 @@ struct Seen {
 
 /// What is known about the last answers, for those who asked through an object store.
 #[derive(Clone, Default)]
-pub(super) struct Witness(Arc<Mutex<Seen>>);
+pub(crate) struct Witness(Arc<Mutex<Seen>>);
 
 impl Witness {
-    pub(super) fn ahead_s(&self) -> Option<i64> {
+    pub(crate) fn ahead_s(&self) -> Option<i64> {
         self.seen().ahead_s
     }
 
-    pub(super) fn forget_fault(&self) {
+    pub(crate) fn forget_fault(&self) {
         self.seen().fault = None;
     }
 
     /// Why the last request failed.
-    pub(super) fn fault(&self) -> Option<RemoteError> {
+    pub(crate) fn fault(&self) -> Option<RemoteError> {
         self.seen().fault.clone()
     }
 
@@ -82,7 +82,7 @@ impl Witness {
 }
 
 /// Gives object stores their client.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     service: Arc<Service>,
 }
 
@@ -94,7 +94,7 @@ struct Service {
 }
 
 impl Connection {
-    pub(super) fn new(tls: ClientConfig, access: Access, rate: Option<u64>, witness: Witness) -> Connection {
+    pub(crate) fn new(tls: ClientConfig, access: Access, rate: Option<u64>, witness: Witness) -> Connection {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_connect_timeout(Some(CONNECT));

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use exchange::Credentials;
+use futures_util::TryStreamExt;
 use object_store::aws::AmazonS3Builder;
 use object_store::http::HttpBuilder;
 use object_store::local::LocalFileSystem;
@@ -15,8 +16,8 @@ use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, Retry
 use tokio::runtime::{Builder, Runtime};
 use url::Url;
 
-use super::connection::{Access, Connection, Witness};
-use super::{Remote, RemoteError};
+use crate::connection::{Access, Connection, Witness};
+use crate::remote::{Remote, RemoteError};
 use crate::trust::{TrustError, trust};
 
 /// Why a place cannot be used at all.
@@ -143,6 +144,29 @@ impl Objects {
     /// The folder, where the place is one of this machine.
     pub fn folder(&self) -> Option<&FilePath> {
         self.folder.as_deref()
+    }
+
+    /// The names under a folder, with their lengths, in order.
+    ///
+    /// # Errors
+    /// See [`RemoteError`].
+    pub fn list(&self, folder: &str) -> Result<Vec<(String, u64)>, RemoteError> {
+        let place = self.place(folder);
+        let listed = self.ask(self.store.list(Some(&place)).try_collect::<Vec<_>>())?.unwrap_or_default();
+        let skip = if self.prefix.is_empty() { 0 } else { self.prefix.len() + 1 };
+        let name = |location: &Path| location.as_ref().get(skip..).unwrap_or_default().to_owned();
+        let mut names: Vec<(String, u64)> = listed.iter().map(|object| (name(&object.location), object.size)).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Removes an object; one that is not there is none.
+    ///
+    /// # Errors
+    /// See [`RemoteError`].
+    pub fn remove(&self, name: &str) -> Result<(), RemoteError> {
+        let place = self.place(name);
+        self.ask(self.store.delete(&place)).map(drop)
     }
 
     fn place(&self, name: &str) -> Path {

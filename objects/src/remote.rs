@@ -1,13 +1,6 @@
-//! The place where shards go and receipts come from.
-
-mod signing;
-mod pacing;
-mod connection;
-mod objects;
+//! What a place on the network is asked, and why it does not do it.
 
 use std::time::Duration;
-
-pub use objects::{Objects, ObjectsError, Options};
 
 /// What a place on the network is asked.
 pub trait Remote {

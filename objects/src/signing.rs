@@ -12,7 +12,7 @@ use sha2::Sha256;
 const ANY_REGION: &str = "us-east-1";
 
 /// What is signed.
-pub(super) struct Request<'r> {
+pub(crate) struct Request<'r> {
     pub method: &'r Method,
     /// As it stands in the URL.
     pub host: &'r str,
@@ -27,7 +27,7 @@ pub(super) struct Request<'r> {
 }
 
 /// Headers that a signed request has beside its own.
-pub(super) fn signed(request: &Request<'_>, credentials: &Credentials) -> Option<[(&'static str, String); 3]> {
+pub(crate) fn signed(request: &Request<'_>, credentials: &Credentials) -> Option<[(&'static str, String); 3]> {
     let at = Timestamp::from_second(request.at_s).ok()?;
     let moment = at.strftime("%Y%m%dT%H%M%SZ").to_string();
     let day = at.strftime("%Y%m%d").to_string();

@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 const PIECE: usize = 16 << 10;
 
 /// Bytes, in pieces, each at its time.
-pub(super) struct Paced {
+pub(crate) struct Paced {
     bytes: Bytes,
     /// Bytes a second; nothing for as fast as can be.
     rate: Option<u64>,
@@ -23,7 +23,7 @@ pub(super) struct Paced {
 }
 
 impl Paced {
-    pub(super) fn new(bytes: Bytes, rate: Option<u64>) -> Paced {
+    pub(crate) fn new(bytes: Bytes, rate: Option<u64>) -> Paced {
         let next = Instant::now();
         Paced { bytes, rate: rate.filter(|rate| *rate > 0), next, sleep: Box::pin(sleep_until(next)) }
     }

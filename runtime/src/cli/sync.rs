@@ -1,0 +1,246 @@
+//! `edgeblip sync`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use blip::caption::Caption;
+use clap::{Args, Subcommand};
+use exchange::Grant;
+use field::clock::{Clock as _, SystemClock};
+use field::config::Config;
+use objects::{Objects, ObjectsError, Options};
+use serde_json::json;
+use store::{Reader, Store, StoreError};
+use sync::settling::settle;
+use sync::status::Status;
+use sync::{Clock, Identity, Ledger, Limits, Moment, Report, Round, State, Waited};
+
+use super::config::Configured;
+use super::{complain, say, say_json};
+
+/// Sends pairs to the host, and fetches its receipts. It runs beside the service; a timer starts it. Without a network it
+/// says nothing and tries again later.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Sync {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    place: Where,
+    /// Do not heed how long the network was to be left alone
+    #[arg(long)]
+    now: bool,
+    /// Wait so many seconds for the receipts of what was sent
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u32,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Say how the last run ended, and what is under way
+    Status(Where),
+}
+
+#[derive(Args)]
+struct Where {
+    /// Configuration file of the service
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder of the pairs, whatever the file says
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Where {
+    fn config(&self) -> Result<Config> {
+        let configured = Configured { config: self.config.clone(), store: self.store.clone(), ..Configured::default() };
+        configured.read().context("reading the configuration")
+    }
+}
+
+impl Sync {
+    pub fn run(&self) -> Result<ExitCode> {
+        match &self.action {
+            Some(Action::Status(place)) => status(place),
+            None => self.sync(),
+        }
+    }
+
+    fn sync(&self) -> Result<ExitCode> {
+        let config = self.place.config()?;
+        field::log::start(config.log.level);
+        let folder = sync::folder_beside(&config.store.folder);
+        let grant = Identity::at(&folder).grant()?;
+        let grant = grant.context("this board has no host: \"edgeblip enrol\" asks one")?;
+        if !config.sync.metered && is_metered() {
+            return self.end("metered", "the network is paid by the byte, and sync.metered is false", ExitCode::SUCCESS);
+        }
+        let mut clock = SystemTimes(SystemClock::new()?);
+        let ledger = Ledger::open(&folder)?;
+        let left = ledger.memory().backoff.left(&clock.now());
+        if !self.now && left > Duration::ZERO {
+            let words = format!("the network is left alone for another {} s; --now tries at once", left.as_secs() + 1);
+            return self.end("backing-off", &words, ExitCode::SUCCESS);
+        }
+        let url = config.sync.url.clone().or_else(|| grant.url.clone());
+        let url = url.context("sync.url is not set, and the host granted none: set where pairs are to go")?;
+        let kib = |kib: u32| u64::from(kib) << 10;
+        let options = Options {
+            credentials: grant.credentials.clone(),
+            authority: config.sync.authority.clone(),
+            rate: config.sync.rate_kib.map(kib),
+        };
+        let mut remote = match Objects::open(&url, &options) {
+            Ok(remote) => remote,
+            Err(error @ ObjectsError::NoFolder { .. }) => {
+                return self.end("offline", &error.to_string(), ExitCode::SUCCESS);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let limits = Limits {
+            day_bytes: config.sync.day_mib.map(|mib| u64::from(mib) << 20),
+            patience: Duration::from_secs_f64(config.sync.patience_s),
+            receipts: Duration::from_secs(u64::from(self.wait)),
+        };
+        let reader = Reader::new(&config.store.folder);
+        let mut hear = || hear_receipts(&config.store.folder, &ledger, &grant);
+        let mut chance = chance;
+        // Receipts that came while nobody had the store.
+        hear();
+        let mut round = Round {
+            grant: &grant,
+            reader: &reader,
+            ledger: &ledger,
+            remote: &mut remote,
+            clock: &mut clock,
+            chance: &mut chance,
+            settle: &mut hear,
+            tell: &mut |state| log::debug!("{}", state.words()),
+            limits,
+        };
+        let (state, report) = round.run()?;
+        if let Some(folder) = remote.folder().filter(|_| matches!(state, State::Idle | State::Waiting { .. })) {
+            // What the system still holds back goes to the stick.
+            let _ = std::fs::File::open(folder).map(|folder| folder.sync_all());
+        }
+        self.tell(&state, &report, remote.folder())
+    }
+
+    fn tell(&self, state: &State, report: &Report, folder: Option<&Path>) -> Result<ExitCode> {
+        let code = if state.needs_somebody() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        if self.place.json {
+            let mut line = json!({ "state": state.name(), "words": state.words(), "report": report });
+            if folder.is_some() {
+                line["safe_to_remove"] = true.into();
+            }
+            say_json(&line)?;
+            return Ok(code);
+        }
+        if matches!(state, State::Offline { .. }) && report.shards == 0 {
+            log::debug!("{}", state.words());
+            return Ok(code);
+        }
+        if report.pairs > 0 || report.receipts > 0 {
+            let (pairs, shards, receipts) = (report.pairs, report.shards + report.were_there, report.receipts);
+            say(&format!("{pairs} pairs sent in {shards} shards; {receipts} receipts came"))?;
+        }
+        say(&state.words())?;
+        if let Some(folder) = folder {
+            say(&format!("{}: everything is written: safe to remove", terminal::shown(folder)))?;
+        }
+        Ok(code)
+    }
+
+    fn end(&self, state: &str, words: &str, code: ExitCode) -> Result<ExitCode> {
+        if self.place.json {
+            say_json(&json!({ "state": state, "words": words }))?;
+        } else {
+            log::info!("{words}");
+        }
+        Ok(code)
+    }
+}
+
+fn status(place: &Where) -> Result<ExitCode> {
+    let config = place.config()?;
+    let status = Status::read(&sync::folder_beside(&config.store.folder));
+    let counts = Reader::new(&config.store.folder).counts().unwrap_or_default();
+    if place.json {
+        let mut line = serde_json::to_value(&status)?;
+        line["unsynced"] = counts.unsynced.into();
+        say_json(&line)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    say(&status.words)?;
+    if let Some(device) = &status.device {
+        say(&format!("board {device}: {} pairs not at home, {} of them on their way", counts.unsynced, status.under_way))?;
+    }
+    if status.refused > 0 {
+        say(&format!("{} pairs that the host will not have are kept here", status.refused))?;
+    }
+    if let Some(time) = status.well_at_s.and_then(|at| field::clock::written(at.saturating_mul(1000))) {
+        say(&format!("all went well last at {time}"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells the store of receipts, if no service has it: the service does it itself.
+fn hear_receipts(pairs: &Path, ledger: &Ledger, grant: &Grant) {
+    let heard = (|| -> Result<()> {
+        if ledger.arrivals()?.is_empty() {
+            return Ok(());
+        }
+        let boot = Caption::new(SystemClock::new()?.now().boot.to_string()).context("the boot's id")?;
+        let limits = store::Limits { budget: u64::MAX, ..store::Limits::default() };
+        let mut store = match Store::open(pairs, boot, limits) {
+            Ok((store, _)) => store,
+            Err(StoreError::Owned { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        settle(ledger, grant, &mut store).map(drop).context("telling the store of receipts")
+    })();
+    if let Err(error) = heard {
+        complain(&error);
+    }
+}
+
+/// The system's time, and sleep.
+struct SystemTimes(SystemClock);
+
+impl Clock for SystemTimes {
+    fn now(&self) -> Moment {
+        let now = self.0.now();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall_s = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        Moment { boot: now.boot.to_string(), since_boot: now.since_boot, wall_s }
+    }
+
+    /// A signal ends the process, which may stop anywhere.
+    fn wait(&mut self, time: Duration) -> Waited {
+        std::thread::sleep(time);
+        Waited::Whole
+    }
+}
+
+/// A number from 0 to 1. Without randomness boards are not spread, and no pair is the worse for it.
+fn chance() -> f64 {
+    let mut bytes = [0; 4];
+    let drawn = getrandom::fill(&mut bytes).map(|()| f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX));
+    drawn.unwrap_or(1.0)
+}
+
+/// Whether NetworkManager says that the network is paid by the byte. Without it nobody knows, and nothing is held back.
+///
+/// Source: NetworkManager's D-Bus API, `NMMetered`: 1 is yes, 3 a guess of yes.
+fn is_metered() -> bool {
+    let name = "org.freedesktop.NetworkManager";
+    let asked = Command::new("busctl")
+        .args(["--timeout=3", "get-property", name, "/org/freedesktop/NetworkManager", name, "Metered"])
+        .output();
+    asked.is_ok_and(|answer| matches!(answer.stdout.trim_ascii(), b"u 1" | b"u 3"))
+}

@@ -1,0 +1,356 @@
+//! Boards and a host as their operators run them, with a folder between them, as on a stick.
+//!
+//! `EDGEBLIP_LONG=1` kills either side 300 times instead of 15.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use blip::caption::{Caption, Origin};
+use blip::pixels::Rgb8;
+use exchange::{DeviceName, Digest, Receipt, SecretKey, signed};
+use picture::{JpegQuality, encode_jpeg};
+use serde_json::Value;
+use store::event::LabelAction;
+use store::{Decision, Filter, Label, Limits, Pair, PairId, Sensor, Stamp, Store, Text};
+
+use crate::command_line::{Ran, program, run};
+
+/// A board's folder, and how its operator calls it.
+struct Board {
+    folder: PathBuf,
+}
+
+/// The host's folder.
+struct Host {
+    folder: PathBuf,
+}
+
+fn caption(text: &str) -> Result<Caption> {
+    Ok(Caption::new(text)?)
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// A small picture that no other number has.
+fn jpeg(number: u64) -> Result<Vec<u8>> {
+    let side = 24;
+    let value = |place: usize| (place as u64 * (number + 3) % 251) as u8;
+    let picture = Rgb8::new(side, side, (0..side * side * 3).map(value).collect())?;
+    Ok(encode_jpeg(&picture, JpegQuality::new(80)?)?)
+}
+
+fn pair(jpeg: Vec<u8>, words: &str) -> Result<Pair> {
+    let text = Text {
+        words: caption(words)?,
+        origin: Origin::Caption,
+        itm: Some(0.9),
+        itc: Some(0.3),
+        log_prob: None,
+        decision: Decision::Kept,
+        model: None,
+    };
+    let sensor = Sensor {
+        camera: caption("test")?,
+        trigger: caption("interval")?,
+        exposure_us: None,
+        temperature_c: Some(40.0),
+        throttled: None,
+    };
+    let taken = Stamp::default();
+    Ok(Pair { jpeg: Some(jpeg), texts: vec![text], sensor, place: None, taken, bundle: None, vector: None })
+}
+
+impl Board {
+    fn at(folder: &Path) -> Board {
+        Board { folder: folder.to_owned() }
+    }
+
+    fn store(&self, boot: &str) -> Result<Store> {
+        Ok(Store::open(&self.folder.join("pairs"), caption(boot)?, Limits::default())?.0)
+    }
+
+    fn keep(&self, numbers: std::ops::Range<u64>, words: &str) -> Result<Vec<PairId>> {
+        let mut store = self.store("boot a")?;
+        let mut kept = Vec::new();
+        for number in numbers {
+            store.put(pair(jpeg(number)?, &format!("{words} {number}"))?, Duration::ZERO)?;
+            kept.extend(store.flush()?);
+        }
+        Ok(kept)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<Ran> {
+        let store = text(&self.folder.join("pairs"));
+        let mut all = arguments.to_vec();
+        all.extend(["--store", &store, "--json"]);
+        run("edgeblip", &all)
+    }
+
+    fn say(&self, arguments: &[&str]) -> Result<Value> {
+        Ok(self.run(arguments)?.json()?.remove(0))
+    }
+
+    fn sync(&self) -> Result<Value> {
+        self.say(&["sync", "--now"])
+    }
+
+    /// Asks the host to let it in, and takes the grant.
+    fn enrol(&self, host: &Host, name: &str) -> Result<()> {
+        let (request, grant) = (text(&self.folder.join("request")), text(&self.folder.join("grant")));
+        let asked = self.say(&["enrol", "--out", &request, "--name", name])?;
+        let url = format!("file://{}", text(&host.folder.join("objects")));
+        let granted = host.say(&["devices", "approve"], &[&request, "--out", &grant, "--url", &url])?;
+        ensure!(asked["board"] == granted["board"], "{asked} {granted}");
+        let taken = self.say(&["enrol", "--grant", &grant])?;
+        ensure!(taken["host"] == granted["host"] && taken["device"] == name, "{taken} {granted}");
+        Ok(())
+    }
+
+    /// Pairs by name, and whether their copy is at home.
+    fn listed(&self) -> Result<BTreeMap<PairId, bool>> {
+        let reader = self.store("boot z")?.reader();
+        let all = reader.list(Filter { limit: 1_000_000, ..Filter::default() })?;
+        Ok(all.into_iter().map(|entry| (entry.id, entry.is_synced)).collect())
+    }
+
+    fn hashes(&self) -> Result<BTreeMap<PairId, Digest>> {
+        let reader = self.store("boot z")?.reader();
+        let ids: Vec<PairId> = reader.list(Filter { limit: 1_000_000, ..Filter::default() })?.iter().map(|entry| entry.id).collect();
+        Ok(reader.originals(&ids)?.into_iter().map(|original| (original.id, original.sha256.into())).collect())
+    }
+}
+
+impl Host {
+    fn at(folder: &Path) -> Result<Host> {
+        std::fs::create_dir_all(folder.join("objects"))?;
+        Ok(Host { folder: folder.canonicalize()? })
+    }
+
+    fn say(&self, command: &[&str], more: &[&str]) -> Result<Value> {
+        let folder = text(&self.folder);
+        let mut all = command.to_vec();
+        all.extend(["--host", &folder, "--json"]);
+        all.extend(more);
+        Ok(run("edgeblip-trainer", &all)?.json()?.remove(0))
+    }
+
+    fn inbox(&self) -> Result<Value> {
+        self.say(&["inbox"], &[])
+    }
+
+    /// Every pair that is written down: board, hash, number of labels.
+    fn pairs(&self) -> Result<Vec<(String, Digest, usize)>> {
+        let book = rusqlite::Connection::open(self.folder.join("inbox.db"))?;
+        let mut statement = book.prepare("SELECT device, sha256, label_count FROM pairs ORDER BY number")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, [u8; 32]>(1)?, row.get::<_, i64>(2)?)))?;
+        rows.map(|row| row.map(|(device, hash, labels)| (device, hash.into(), labels as usize))).map(|row| Ok(row?)).collect()
+    }
+
+    /// Whether all that is written down can be read from the shelf as it was stored.
+    fn check_shelf(&self) -> Result<()> {
+        let book = rusqlite::Connection::open(self.folder.join("inbox.db"))?;
+        let mut statement = book.prepare("SELECT sha256, shard, picture_at, picture_bytes, facts FROM pairs")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (hash, shard): ([u8; 32], [u8; 32]) = (row.get(0)?, row.get(1)?);
+            let (at, length): (usize, usize) = (row.get::<_, i64>(2)? as usize, row.get::<_, i64>(3)? as usize);
+            let name = Digest::from(shard).to_string();
+            let tar = std::fs::read(self.folder.join("shards").join(&name[..2]).join(format!("{name}.tar")))?;
+            let facts: Vec<u8> = row.get(4)?;
+            ensure!(store::pair_hash(&facts, &tar[at..at + length]) == hash, "a pair of {name} is not what was stored");
+        }
+        Ok(())
+    }
+}
+
+fn scene() -> Result<(tempfile::TempDir, Board, Host)> {
+    let place = tempfile::tempdir()?;
+    let board = Board::at(&place.path().join("board"));
+    std::fs::create_dir(&board.folder)?;
+    let host = Host::at(&place.path().join("host"))?;
+    Ok((place, board, host))
+}
+
+#[test]
+fn pairs_go_home_and_are_let_go_on_a_receipt_alone() -> Result<()> {
+    let (_place, board, host) = scene()?;
+    board.run(&["sync"])?.refused(&["enrol"])?;
+    board.enrol(&host, "garden")?;
+    let ids = board.keep(0..40, "a cat")?;
+    let mut store = board.store("boot a")?;
+    let action = LabelAction::Rewrite(caption("a grey cat")?);
+    store.label(ids[3], Label { action, by: None, at: Stamp::default() })?;
+    store.forget(ids[5], Stamp::default())?;
+    store.put(pair(b"no picture at all".to_vec(), "a dog")?, Duration::ZERO)?;
+    let broken = store.flush()?[0];
+    drop(store);
+
+    let sent = board.sync()?;
+    ensure!(sent["state"] == "waiting" && sent["safe_to_remove"] == true, "{sent}");
+    ensure!(sent["report"]["pairs"] == 41, "{sent}");
+    ensure!(board.listed()?.values().all(|is_home| !is_home), "nothing is let go before the receipt");
+    ensure!(board.sync()?["report"]["pairs"] == 0, "what is on its way is not sent again");
+
+    let taken = host.inbox()?;
+    ensure!(taken["pairs"] == 39 && taken["refused"] == 1 && taken["forgotten"] == 1, "{taken}");
+    ensure!(host.inbox()?["shards"] == 0, "nothing is left");
+    let home = board.sync()?;
+    ensure!(home["state"] == "idle" && home["report"]["receipts"] == 1, "{home}");
+    for (id, is_home) in board.listed()? {
+        ensure!(is_home == (id != broken), "{id}");
+    }
+    let status = board.say(&["sync", "status"])?;
+    ensure!(status["state"] == "idle" && status["refused"] == 1 && status["unsynced"] == 1, "{status}");
+    let refused = std::fs::read_dir(board.folder.join("sync/refused"))?.next().context("a file of refusals")??.path();
+    let reason = std::fs::read_to_string(refused)?;
+    ensure!(reason.contains("its picture is not a picture"), "{reason}");
+    host.check_shelf()?;
+    ensure!(host.pairs()?.iter().map(|(_, _, labels)| labels).sum::<usize>() == 1);
+
+    // A word of a person's and a removal follow.
+    let mut store = board.store("boot a")?;
+    store.label(ids[7], Label { action: LabelAction::Accept, by: None, at: Stamp::default() })?;
+    let gone = store.reader().get(ids[9])?;
+    store.forget(ids[9], Stamp::default())?;
+    drop(store);
+    ensure!(board.sync()?["report"]["pairs"] == 2, "the label and the tombstone");
+    let taken = host.inbox()?;
+    ensure!(taken["again"] == 1 && taken["forgotten"] == 1, "{taken}");
+    ensure!(board.sync()?["state"] == "idle");
+    ensure!(host.pairs()?.len() == 38 && host.pairs()?.iter().map(|(_, _, labels)| labels).sum::<usize>() == 2);
+    let jpeg = gone.jpeg.context("its picture")?;
+    for folder in std::fs::read_dir(host.folder.join("shards"))? {
+        for tar in std::fs::read_dir(folder?.path())? {
+            let bytes = std::fs::read(tar?.path())?;
+            ensure!(!bytes.windows(jpeg.len()).any(|window| window == jpeg), "a forgotten picture is still there");
+        }
+    }
+    host.check_shelf()
+}
+
+#[test]
+fn two_boards_with_one_card_lose_nothing() -> Result<()> {
+    let (place, first, host) = scene()?;
+    first.enrol(&host, "garden")?;
+    first.keep(0..5, "a cat")?;
+    let second = Board::at(&place.path().join("copy"));
+    let copied = Command::new("cp").arg("-a").arg(&first.folder).arg(&second.folder).status()?;
+    ensure!(copied.success());
+    // From here on both give the same names to different pairs.
+    ensure!(first.keep(10..15, "a dog")? == second.keep(20..25, "a bird")?, "the names are the same");
+    for _ in 0..3 {
+        first.sync()?;
+        host.inbox()?;
+        second.sync()?;
+        host.inbox()?;
+    }
+    for board in [&first, &second] {
+        let known: Vec<Digest> = host.pairs()?.into_iter().map(|(_, hash, _)| hash).collect();
+        for (id, hash) in board.hashes()? {
+            ensure!(known.contains(&hash), "{id} is not at home");
+        }
+        ensure!(board.listed()?.values().all(|is_home| *is_home), "each board has its receipts");
+    }
+    ensure!(host.pairs()?.len() == 15, "{:?}", host.pairs()?);
+    Ok(())
+}
+
+#[test]
+fn a_receipt_by_another_host_lets_nothing_go() -> Result<()> {
+    let (place, board, host) = scene()?;
+    board.enrol(&host, "garden")?;
+    board.keep(0..5, "a cat")?;
+    board.sync()?;
+    // The host lost its key, and a new one signs.
+    let device: DeviceName = "garden".parse()?;
+    let shards = host.folder.join("objects").join(device.shards());
+    let shard = std::fs::read_dir(&shards)?.next().context("a shard")??.file_name();
+    let shard = exchange::device::shard_of(shard.to_str().context("a plain name")?).context("a shard's name")?;
+    let stranger = SecretKey::generate()?;
+    let receipt = Receipt { device: device.clone(), shard, lines: Vec::new(), refused: None };
+    let path = host.folder.join("objects").join(device.receipt(shard));
+    std::fs::create_dir_all(path.parent().context("a folder")?)?;
+    std::fs::write(&path, signed::sign(&receipt, &[&stranger]))?;
+    let config = place.path().join("quick.toml");
+    std::fs::write(&config, "[sync]\npatience_s = 0\n")?;
+    let met = board.say(&["sync", "--now", "--config", &text(&config)])?;
+    ensure!(met["state"] == "failing" && met["words"].as_str().is_some_and(|words| words.contains("did not sign")), "{met}");
+    ensure!(board.listed()?.values().all(|is_home| !is_home));
+    // Another host's grant is not taken by mistake.
+    let other = Host::at(&place.path().join("other"))?;
+    let error = board.enrol(&other, "garden").err().context("another host")?;
+    ensure!(error.to_string().contains("--replace-host"), "{error}");
+    // The old host is itself again.
+    std::fs::remove_file(&path)?;
+    host.inbox()?;
+    ensure!(board.sync()?["state"] == "idle");
+    ensure!(board.listed()?.values().all(|is_home| *is_home));
+    Ok(())
+}
+
+#[test]
+fn files_that_no_board_writes_are_set_aside_and_cut_ones_come_again() -> Result<()> {
+    let (_place, board, host) = scene()?;
+    board.enrol(&host, "garden")?;
+    board.keep(0..5, "a cat")?;
+    board.sync()?;
+    let shards = host.folder.join("objects/devices/garden/shards");
+    let shard = std::fs::read_dir(&shards)?.next().context("a shard")??.path();
+    let bytes = std::fs::read(&shard)?;
+    std::fs::write(&shard, &bytes[..bytes.len() / 2])?;
+    let hostile = b"no tar";
+    std::fs::write(shards.join(format!("{}.tar", Digest::of(hostile))), hostile)?;
+    std::fs::write(shards.join("readme.txt"), "hello")?;
+    std::fs::create_dir_all(host.folder.join("objects/devices/stranger/shards"))?;
+    std::fs::write(host.folder.join("objects/devices/stranger/shards").join(format!("{}.tar", Digest::of(b"x"))), "x")?;
+    let taken = host.inbox()?;
+    ensure!(taken["broken"] == 1 && taken["quarantined"] == 1 && taken["unknown"]["stranger"] == 1, "{taken}");
+    ensure!(std::fs::read_dir(host.folder.join("quarantine"))?.count() == 1);
+    let again = board.sync()?;
+    ensure!(again["report"]["lost"] == 1 && again["report"]["pairs"] == 5, "{again}");
+    ensure!(host.inbox()?["pairs"] == 5);
+    ensure!(board.sync()?["state"] == "idle");
+    Ok(())
+}
+
+#[test]
+fn either_side_may_be_killed_at_any_moment() -> Result<()> {
+    let kills = if std::env::var_os("EDGEBLIP_LONG").is_some() { 300 } else { 15 };
+    let (_place, board, host) = scene()?;
+    board.enrol(&host, "garden")?;
+    let (store, folder) = (text(&board.folder.join("pairs")), text(&host.folder));
+    let mut number = 0;
+    for kill in 0..kills {
+        board.keep(number..number + 7, "a cat")?;
+        number += 7;
+        let sides: [(&str, Vec<&str>); 2] = [
+            ("edgeblip", vec!["sync", "--now", "--store", &store]),
+            ("edgeblip-trainer", vec!["inbox", "--host", &folder]),
+        ];
+        for (place, (name, arguments)) in sides.iter().enumerate() {
+            let mut command = Command::new(program(name)?);
+            command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = command.spawn()?;
+            std::thread::sleep(Duration::from_millis((kill * 37 + place as u64 * 11) % 90));
+            child.kill()?;
+            child.wait()?;
+        }
+    }
+    for _ in 0..4 {
+        board.sync()?;
+        host.inbox()?;
+    }
+    ensure!(board.sync()?["state"] == "idle");
+    ensure!(board.listed()?.values().all(|is_home| *is_home), "everything has its receipt");
+    let mut known: Vec<Digest> = host.pairs()?.into_iter().map(|(_, hash, _)| hash).collect();
+    known.sort_unstable();
+    let mut kept: Vec<Digest> = board.hashes()?.into_values().collect();
+    kept.sort_unstable();
+    ensure!(kept.len() as u64 == number && known == kept, "{} kept, {} at home", kept.len(), known.len());
+    host.check_shelf()
+}
