@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use dataset::disk::{Existing, WholeFile};
 use exchange::{EnrolmentRequest, Grant, PublicKey, SecretKey, SignedError, Statement, signed};
 
+use crate::ownership::{belong, make_folder};
+
 const KEY: &str = "device.key";
 const GRANT: &str = "grant.json";
 
@@ -159,11 +161,12 @@ impl Identity {
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), IdentityError> {
         let written = (|| {
-            fs::create_dir_all(&self.folder)?;
+            make_folder(&self.folder)?;
             WholeFile::secret_beside(path).and_then(|mut file| {
                 io::Write::write_all(&mut file, bytes)?;
                 file.keep(Existing::Replace)
-            })
+            })?;
+            belong(path)
         })();
         written.map_err(|source| IdentityError::System { path: path.to_owned(), source })
     }

@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
+use crate::ownership::make_folder;
 use crate::quota::Quota;
 
 /// Most bytes of one of the files.
@@ -106,7 +107,7 @@ impl Ledger {
         let ledger = Ledger::at(folder);
         for shelf in Shelf::ALL {
             let place = folder.join(shelf.name());
-            fs::create_dir_all(&place).map_err(|source| LedgerError { path: place.clone(), source })?;
+            make_folder(&place).map_err(|source| LedgerError { path: place.clone(), source })?;
             for name in ledger.names(shelf)? {
                 if WRITING_MARKS.iter().any(|mark| name.starts_with(mark)) {
                     ledger.remove_file(&place.join(name))?;
