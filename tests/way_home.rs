@@ -101,10 +101,15 @@ impl Board {
 
     /// Asks the host to let it in, and takes the grant.
     fn enrol(&self, host: &Host, name: &str) -> Result<()> {
+        self.enrol_at(host, name, &format!("file://{}", text(&host.folder.join("objects"))), None)
+    }
+
+    fn enrol_at(&self, host: &Host, name: &str, url: &str, user: Option<&str>) -> Result<()> {
         let (request, grant) = (text(&self.folder.join("request")), text(&self.folder.join("grant")));
         let asked = self.say(&["enrol", "--out", &request, "--name", name])?;
-        let url = format!("file://{}", text(&host.folder.join("objects")));
-        let granted = host.say(&["devices", "approve"], &[&request, "--out", &grant, "--url", &url])?;
+        let mut more = vec![request.as_str(), "--out", &grant, "--url", url];
+        more.extend(user.into_iter().flat_map(|user| ["--user", user]));
+        let granted = host.say(&["devices", "approve"], &more)?;
         ensure!(asked["board"] == granted["board"], "{asked} {granted}");
         let taken = self.say(&["enrol", "--grant", &grant])?;
         ensure!(taken["host"] == granted["host"] && taken["device"] == name, "{taken} {granted}");
@@ -230,6 +235,29 @@ fn pairs_go_home_and_are_let_go_on_a_receipt_alone() -> Result<()> {
             ensure!(!bytes.windows(jpeg.len()).any(|window| window == jpeg), "a forgotten picture is still there");
         }
     }
+    host.check_shelf()
+}
+
+/// `tests/reference/sync_servers.py` says where, and opens it with `EDGEBLIP_USER` and `EDGEBLIP_SECRET`.
+#[test]
+fn a_thousand_pairs_arrive_once() -> Result<()> {
+    let (_place, board, host) = scene()?;
+    let url = std::env::var("EDGEBLIP_SYNC_URL");
+    let url = url.unwrap_or_else(|_| format!("file://{}", text(&host.folder.join("objects"))));
+    board.enrol_at(&host, "garden", &url, std::env::var("EDGEBLIP_USER").ok().as_deref())?;
+    board.keep(0..1000, "a cat")?;
+    let sent = board.sync()?;
+    ensure!(sent["state"] == "waiting" && sent["report"]["pairs"] == 1000, "{sent}");
+    let taken = host.say(&["inbox"], &["--from", &url])?;
+    ensure!(taken["pairs"] == 1000 && taken["again"] == 0, "{taken}");
+    let home = board.sync()?;
+    ensure!(home["state"] == "idle" && home["report"]["lost"] == 0, "{home}");
+    ensure!(board.listed()?.values().all(|is_home| *is_home));
+    let mut known: Vec<Digest> = host.pairs()?.into_iter().map(|(_, hash, _)| hash).collect();
+    known.sort_unstable();
+    let mut kept: Vec<Digest> = board.hashes()?.into_values().collect();
+    kept.sort_unstable();
+    ensure!(known == kept && kept.len() == 1000);
     host.check_shelf()
 }
 
