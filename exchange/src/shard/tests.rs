@@ -6,6 +6,7 @@ use store::{Decision, Label, Limits, Original, Pair, PairId, Sensor, Stamp, Stor
 use tar::{Builder, EntryType, Header};
 
 use super::*;
+use crate::receipt::{Line, Receipt, Verdict};
 
 fn caption(text: &str) -> Caption {
     Caption::new(text).unwrap()
@@ -65,6 +66,19 @@ fn packed(store: &Store, ids: &[PairId]) -> PackedShard {
     packer.finish().unwrap()
 }
 
+/// For the fuzz targets, where `EDGEBLIP_SEEDS` names a folder.
+fn keep_as_seeds(shard: &PackedShard) {
+    let Some(folder) = std::env::var_os("EDGEBLIP_SEEDS") else { return };
+    let folder = std::path::PathBuf::from(folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("shard.tar"), &shard.bytes).unwrap();
+    let lines = shard.sent.iter().map(|sent| Line { sent: *sent, verdict: Verdict::Safe }).collect();
+    let receipt = Receipt { device: "garden".parse().unwrap(), shard: shard.digest, lines, refused: None };
+    let mut seed = vec![1];
+    seed.extend(serde_json::to_vec(&receipt).unwrap());
+    std::fs::write(folder.join("plain.receipt"), seed).unwrap();
+}
+
 fn member(name: &str, kind: EntryType, bytes: &[u8]) -> Vec<u8> {
     let mut header = Header::new_ustar();
     header.set_entry_type(kind);
@@ -89,6 +103,7 @@ fn what_was_packed_is_read_and_its_bytes_are_always_the_same() {
     let (_folder, store, ids) = stored(0);
     let shard = packed(&store, &ids);
     assert_eq!(shard.bytes, packed(&store, &ids).bytes);
+    keep_as_seeds(&shard);
     assert_eq!(shard.digest, Digest::of(&shard.bytes));
     let items = read(shard.digest, &shard.bytes).unwrap();
     let [Item::Pair(first), Item::Pair(second), Item::Forgotten(tombstone)] = &items[..] else { panic!("{items:?}") };
