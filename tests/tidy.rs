@@ -37,8 +37,20 @@ const ANYHOW: &[&str] = &[
     "tests/",
 ];
 /// Crates that promise to have no `unsafe` at all.
-const SAFE_CRATES: &[&str] =
-    &["terminal", "blip", "picture", "store", "checkpoint", "dataset", "exchange", "objects", "sync", "host", "export", "firmware-config"];
+const SAFE_CRATES: &[&str] = &[
+    "terminal",
+    "blip",
+    "picture",
+    "store",
+    "checkpoint",
+    "dataset",
+    "exchange",
+    "objects",
+    "sync",
+    "host",
+    "export",
+    "firmware-config",
+];
 
 #[test]
 fn a_module_uses_only_modules_above_it() -> Result<()> {

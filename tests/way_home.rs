@@ -125,7 +125,8 @@ impl Board {
 
     fn hashes(&self) -> Result<BTreeMap<PairId, Digest>> {
         let reader = self.store("boot z")?.reader();
-        let ids: Vec<PairId> = reader.list(Filter { limit: 1_000_000, ..Filter::default() })?.iter().map(|entry| entry.id).collect();
+        let ids: Vec<PairId> =
+            reader.list(Filter { limit: 1_000_000, ..Filter::default() })?.iter().map(|entry| entry.id).collect();
         Ok(reader.originals(&ids)?.into_iter().map(|original| (original.id, original.sha256.into())).collect())
     }
 }
@@ -152,8 +153,11 @@ impl Host {
     fn pairs(&self) -> Result<Vec<(String, Digest, usize)>> {
         let book = rusqlite::Connection::open(self.folder.join("inbox.db"))?;
         let mut statement = book.prepare("SELECT device, sha256, label_count FROM pairs ORDER BY number")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, [u8; 32]>(1)?, row.get::<_, i64>(2)?)))?;
-        rows.map(|row| row.map(|(device, hash, labels)| (device, hash.into(), labels as usize))).map(|row| Ok(row?)).collect()
+        let rows =
+            statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, [u8; 32]>(1)?, row.get::<_, i64>(2)?)))?;
+        rows.map(|row| row.map(|(device, hash, labels)| (device, hash.into(), labels as usize)))
+            .map(|row| Ok(row?))
+            .collect()
     }
 
     /// Whether all that is written down can be read from the shelf as it was stored.
@@ -307,7 +311,10 @@ fn a_receipt_by_another_host_lets_nothing_go() -> Result<()> {
     let config = place.path().join("quick.toml");
     std::fs::write(&config, "[sync]\npatience_s = 0\n")?;
     let met = board.say(&["sync", "--now", "--config", &text(&config)])?;
-    ensure!(met["state"] == "failing" && met["words"].as_str().is_some_and(|words| words.contains("did not sign")), "{met}");
+    ensure!(
+        met["state"] == "failing" && met["words"].as_str().is_some_and(|words| words.contains("did not sign")),
+        "{met}"
+    );
     ensure!(board.listed()?.values().all(|is_home| !is_home));
     // Another host's grant is not taken by mistake.
     let other = Host::at(&place.path().join("other"))?;

@@ -83,10 +83,8 @@ struct Signature {
 pub fn sign<S: Statement>(statement: &S, keys: &[&SecretKey]) -> Vec<u8> {
     let payload = serde_json::to_vec(statement).expect("statements are plain values");
     let message = message(S::MEDIA_TYPE, &payload);
-    let sign = |key: &&SecretKey| Signature {
-        keyid: key.public().id().to_string(),
-        sig: STANDARD.encode(key.sign(&message)),
-    };
+    let sign =
+        |key: &&SecretKey| Signature { keyid: key.public().id().to_string(), sig: STANDARD.encode(key.sign(&message)) };
     let envelope = Envelope {
         payload_type: S::MEDIA_TYPE.to_owned(),
         payload: STANDARD.encode(&payload),
@@ -200,7 +198,10 @@ mod tests {
     #[test]
     fn what_is_signed_is_stated_by_the_standard() {
         // The example of protocol.md.
-        assert_eq!(message("http://example.com/HelloWorld", b"hello world"), b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+        assert_eq!(
+            message("http://example.com/HelloWorld", b"hello world"),
+            b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+        );
     }
 
     #[test]

@@ -69,7 +69,8 @@ impl Book {
         let read = |name: &str| book.connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i32>(0));
         let (version, application) = (read("user_version").map_err(fault)?, read("application_id").map_err(fault)?);
         let is_ours = (version, application) == (0, 0) || application == APPLICATION;
-        let Some(missing) = usize::try_from(version).ok().and_then(|version| STEPS.get(version..)).filter(|_| is_ours) else {
+        let Some(missing) = usize::try_from(version).ok().and_then(|version| STEPS.get(version..)).filter(|_| is_ours)
+        else {
             return Err(BookError::Strange { path: path.to_owned() });
         };
         for (step, number) in missing.iter().zip(version + 1..) {
@@ -86,7 +87,10 @@ impl Book {
     }
 
     /// Does several things, or none of them.
-    pub(crate) fn together<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, BookError> {
+    pub(crate) fn together<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, BookError> {
         let path = self.path.clone();
         let done = (|| {
             let transaction = self.connection.transaction()?;
@@ -152,12 +156,18 @@ impl Book {
 
     pub(crate) fn is_forgotten(&self, device: &DeviceName, boot: &str, pair: PairId) -> Result<bool, BookError> {
         let sql = "SELECT 1 FROM forgotten WHERE device = ?1 AND boot = ?2 AND pair = ?3";
-        let read = self.connection.query_row(sql, params![device.as_str(), boot, pair.to_string()], |_| Ok(())).optional();
+        let read =
+            self.connection.query_row(sql, params![device.as_str(), boot, pair.to_string()], |_| Ok(())).optional();
         read.map(|found| found.is_some()).map_err(self.fault())
     }
 
     /// The pairs of this name, each with the shard that holds it.
-    pub(crate) fn named(&self, device: &DeviceName, boot: &str, pair: PairId) -> Result<Vec<(Digest, Digest)>, BookError> {
+    pub(crate) fn named(
+        &self,
+        device: &DeviceName,
+        boot: &str,
+        pair: PairId,
+    ) -> Result<Vec<(Digest, Digest)>, BookError> {
         let read: rusqlite::Result<Vec<([u8; 32], [u8; 32])>> = (|| {
             let sql = "SELECT sha256, shard FROM pairs WHERE device = ?1 AND boot = ?2 AND pair = ?3";
             let mut statement = self.connection.prepare(sql)?;

@@ -47,7 +47,9 @@ pub enum DeviceError {
     #[error("the request: {0}")]
     Request(#[from] SignedError),
     /// Its name is another's.
-    #[error("{name} is a board with another key, {fingerprint}: choose another name with --name, or revoke that one first")]
+    #[error(
+        "{name} is a board with another key, {fingerprint}: choose another name with --name, or revoke that one first"
+    )]
     Taken {
         /// The name.
         name: DeviceName,

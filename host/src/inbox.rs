@@ -84,7 +84,11 @@ impl<'i> Inbox<'i> {
     ///
     /// # Errors
     /// Another program has it.
-    pub fn open(home: &'i mut Home, objects: &'i mut Objects, decoder: &'i mut Decoder) -> Result<Inbox<'i>, HomeError> {
+    pub fn open(
+        home: &'i mut Home,
+        objects: &'i mut Objects,
+        decoder: &'i mut Decoder,
+    ) -> Result<Inbox<'i>, HomeError> {
         let lock = home.lock()?;
         Ok(Inbox { home, objects, decoder, _lock: lock })
     }

@@ -194,7 +194,8 @@ impl Service {
         headers: &mut HeaderMap,
     ) -> Result<(), HttpError> {
         let none = |what: &'static str| HttpError::new(HttpErrorKind::Unknown, std::io::Error::other(what));
-        let text = |text: &str| HeaderValue::from_str(text).map_err(|_| none("a password has characters that HTTP has not"));
+        let text =
+            |text: &str| HeaderValue::from_str(text).map_err(|_| none("a password has characters that HTTP has not"));
         match &self.access {
             Access::Open => {}
             Access::Password(word) => {

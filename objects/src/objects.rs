@@ -70,7 +70,10 @@ pub struct Objects {
     store: Arc<dyn ObjectStore>,
     /// The folder on a stick, which may be pulled.
     folder: Option<PathBuf>,
+    /// What stands before every name there.
     prefix: String,
+    /// What stands before names that are listed: WebDAV's are those of the whole server.
+    listed_under: String,
     witness: Witness,
     runtime: Runtime,
 }
@@ -87,6 +90,7 @@ impl Objects {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(ObjectsError::System)?;
         let mut folder = None;
         let mut prefix = String::new();
+        let mut listed_under = String::new();
         let store: Arc<dyn ObjectStore> = match parsed.scheme() {
             "file" => {
                 let path = parsed.to_file_path().map_err(|()| fault("it names no folder of this machine"))?;
@@ -98,11 +102,15 @@ impl Objects {
                 Arc::new(store)
             }
             "s3" => {
-                let bucket = parsed.host_str().filter(|host| !host.is_empty()).ok_or_else(|| fault("it names no bucket"))?;
+                let bucket =
+                    parsed.host_str().filter(|host| !host.is_empty()).ok_or_else(|| fault("it names no bucket"))?;
                 parsed.path().trim_matches('/').clone_into(&mut prefix);
+                listed_under.clone_from(&prefix);
                 let credentials = options.credentials.clone();
-                let credentials = credentials.ok_or_else(|| ObjectsError::NoCredentials { url: without_password(url) })?;
-                let endpoint = parsed.query_pairs().find(|(name, _)| name == "endpoint").map(|(_, value)| value.into_owned());
+                let credentials =
+                    credentials.ok_or_else(|| ObjectsError::NoCredentials { url: without_password(url) })?;
+                let endpoint =
+                    parsed.query_pairs().find(|(name, _)| name == "endpoint").map(|(_, value)| value.into_owned());
                 let region = credentials.region.clone().unwrap_or_else(|| "us-east-1".to_owned());
                 let connection = Connection::new(
                     trust_for(endpoint.as_deref().unwrap_or("https:"), options)?,
@@ -117,7 +125,8 @@ impl Objects {
                     .with_retry(once())
                     .with_http_connector(connection);
                 if let Some(endpoint) = endpoint {
-                    builder = builder.with_endpoint(endpoint).with_client_options(ClientOptions::new().with_allow_http(true));
+                    builder =
+                        builder.with_endpoint(endpoint).with_client_options(ClientOptions::new().with_allow_http(true));
                 }
                 Arc::new(builder.build()?)
             }
@@ -125,6 +134,8 @@ impl Objects {
                 if parsed.host_str().is_none_or(str::is_empty) {
                     return Err(fault("it names no host"));
                 }
+                let place = Path::from_url_path(parsed.path()).map_err(|error| fault(&error.to_string()))?;
+                place.as_ref().clone_into(&mut listed_under);
                 let access = options.credentials.as_ref().map_or(Access::Open, |credentials| {
                     Access::Password(STANDARD.encode(format!("{}:{}", credentials.user, credentials.secret)))
                 });
@@ -138,7 +149,7 @@ impl Objects {
             }
             _ => return Err(fault("this kind of place is not known")),
         };
-        Ok(Objects { store, folder, prefix, witness, runtime })
+        Ok(Objects { store, folder, prefix, listed_under, witness, runtime })
     }
 
     /// The folder, where the place is one of this machine.
@@ -153,7 +164,7 @@ impl Objects {
     pub fn list(&self, folder: &str) -> Result<Vec<(String, u64)>, RemoteError> {
         let place = self.place(folder);
         let listed = self.ask(self.store.list(Some(&place)).try_collect::<Vec<_>>())?.unwrap_or_default();
-        let skip = if self.prefix.is_empty() { 0 } else { self.prefix.len() + 1 };
+        let skip = if self.listed_under.is_empty() { 0 } else { self.listed_under.len() + 1 };
         let name = |location: &Path| location.as_ref().get(skip..).unwrap_or_default().to_owned();
         let mut names: Vec<(String, u64)> = listed.iter().map(|object| (name(&object.location), object.size)).collect();
         names.sort_unstable();

@@ -73,8 +73,7 @@ mod tests {
     #[test]
     fn a_request_is_signed_as_botocore_signs_it() {
         // botocore 1.44.8, auth.S3SigV4Auth over AWSRequest, with the clock at 2026-11-27 13:00:00 UTC.
-        let credentials =
-            Credentials { user: "garden".to_owned(), secret: "s3cret".to_owned(), region: None };
+        let credentials = Credentials { user: "garden".to_owned(), secret: "s3cret".to_owned(), region: None };
         let request = Request {
             method: &Method::PUT,
             host: "localhost:9000",

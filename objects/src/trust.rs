@@ -19,7 +19,9 @@ pub enum TrustError {
         source: io::Error,
     },
     /// There is nobody whom the system trusts.
-    #[error("the system has no certificates to check a server's against: install ca-certificates, or name a file of certificates")]
+    #[error(
+        "the system has no certificates to check a server's against: install ca-certificates, or name a file of certificates"
+    )]
     Nobody,
     /// This build's cryptography does not work.
     #[error("TLS cannot be used: {0}")]

@@ -96,7 +96,14 @@ impl Page {
         keys.begin()?;
         let readers = if parts.address.ip().is_loopback() { Readers::All } else { Readers::Known };
         let names = Names { host: link::host_name(), further: parts.name };
-        let app = App { outside: parts.outside, reader: Reader::new(parts.store), way_home: sync::folder_beside(parts.store), keys, names, readers };
+        let app = App {
+            outside: parts.outside,
+            reader: Reader::new(parts.store),
+            way_home: sync::folder_beside(parts.store),
+            keys,
+            names,
+            readers,
+        };
         Ok(Page { address: parts.address, app: Arc::new(app) })
     }
 

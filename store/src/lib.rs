@@ -27,7 +27,8 @@ pub use database::MAX_FILE_BYTES;
 pub use error::{StoreError, Trouble};
 pub use event::{Event, Label, LabelAction};
 pub use pair::{
-    ClockQuality, Decision, Pair, PairFacts, PairId, PairIdError, Place, Sensor, Stamp, State, Text, Vector, hash as pair_hash,
+    ClockQuality, Decision, Pair, PairFacts, PairId, PairIdError, Place, Sensor, Stamp, State, Text, Vector,
+    hash as pair_hash,
 };
 pub use reader::{Counts, Entry, Filter, Order, Original, Reader, Stats, StoredPair};
 pub use store::{Limits, Opened, Receipt, SetAside, Store, Tally};

@@ -192,9 +192,7 @@ pub fn work(folder: &Path, work: Work, mut say: impl FnMut(Said)) -> Result<Stor
                 say(Said::Forgetting(id));
                 store.forget(id, stamp(number, ClockQuality::Ntp)).map(|()| say(Said::Forgotten(id)))
             }
-            8..10 => {
-                store.mark_synced(&known.iter().take(4).map(|id| at_home(&store, *id, 0)).collect::<Vec<_>>())
-            }
+            8..10 => store.mark_synced(&known.iter().take(4).map(|id| at_home(&store, *id, 0)).collect::<Vec<_>>()),
             10..12 if store.waiting() == 0 => {
                 drop(store);
                 let boot = caption(&format!("boot {}", draws.below(3)));

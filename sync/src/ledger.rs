@@ -274,13 +274,16 @@ impl Ledger {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(source) => return Err(LedgerError { path, source }),
         };
-        let names: io::Result<Vec<_>> = listed.map(|entry| Ok(entry?.file_name().into_string().unwrap_or_default())).collect();
+        let names: io::Result<Vec<_>> =
+            listed.map(|entry| Ok(entry?.file_name().into_string().unwrap_or_default())).collect();
         names.map_err(|source| LedgerError { path, source })
     }
 
     fn remove_file(&self, path: &Path) -> Result<(), LedgerError> {
         match fs::remove_file(path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(LedgerError { path: path.to_owned(), source }),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(LedgerError { path: path.to_owned(), source })
+            }
             _ => Ok(()),
         }
     }

@@ -426,8 +426,7 @@ impl<'q> Queue<'q> {
         let under_way = ledger.under_way()?;
         let refused: Vec<Sent> = ledger.refused()?.into_iter().map(|refusal| refusal.sent).collect();
         let is_tombstone = |sent: &&Sent| sent.sha256.is_none();
-        let told: HashSet<PairId> =
-            under_way.iter().chain(&refused).filter(is_tombstone).map(|sent| sent.id).collect();
+        let told: HashSet<PairId> = under_way.iter().chain(&refused).filter(is_tombstone).map(|sent| sent.id).collect();
         let mut tombstones = reader.tombstones()?;
         tombstones.retain(|event| !told.contains(&event.pair));
         tombstones.reverse();

@@ -164,9 +164,7 @@ impl Network {
     fn fails(answer: Answer) -> Result<Answer, RemoteError> {
         match answer {
             Answer::Nobody => Err(RemoteError::Offline("no route to host".to_owned())),
-            Answer::Busy => {
-                Err(RemoteError::Busy { reason: "503".to_owned(), after: Some(Duration::from_secs(7)) })
-            }
+            Answer::Busy => Err(RemoteError::Busy { reason: "503".to_owned(), after: Some(Duration::from_secs(7)) }),
             answer => Ok(answer),
         }
     }
@@ -297,7 +295,15 @@ fn sample(chance: &mut Chance, number: u64) -> Pair {
     };
     let large = chance.is(8);
     let jpeg = vec![number as u8; if large { 3 << 20 } else { 200 + chance.below(2000) as usize }];
-    Pair { jpeg: Some(jpeg), texts: vec![text], sensor, place: None, taken: Stamp::default(), bundle: None, vector: None }
+    Pair {
+        jpeg: Some(jpeg),
+        texts: vec![text],
+        sensor,
+        place: None,
+        taken: Stamp::default(),
+        bundle: None,
+        vector: None,
+    }
 }
 
 struct World {
@@ -379,13 +385,8 @@ impl World {
     fn round(&mut self, faults: u64) -> State {
         let is_stopped = faults > 0 && self.below(3) == 0;
         let stop_at = is_stopped.then(|| self.below(30));
-        let mut network = Network {
-            host: Rc::clone(&self.host),
-            chance: Rc::clone(&self.chance),
-            faults,
-            stop_at,
-            asked: 0,
-        };
+        let mut network =
+            Network { host: Rc::clone(&self.host), chance: Rc::clone(&self.chance), faults, stop_at, asked: 0 };
         let reader = self.store.reader();
         let (ledger, grant, host) = (&self.ledger, &self.grant, &*self.host);
         let draws = Rc::clone(&self.chance);
@@ -418,8 +419,7 @@ impl World {
 
     fn check(&self, seed: u64) {
         let host = self.host.borrow();
-        let refused: BTreeSet<PairId> =
-            self.ledger.refused().unwrap().iter().map(|refusal| refusal.sent.id).collect();
+        let refused: BTreeSet<PairId> = self.ledger.refused().unwrap().iter().map(|refusal| refusal.sent.id).collect();
         assert!(host.arrivals.values().all(|count| *count == 1) || !self.forgotten.is_empty());
         for id in &self.kept {
             if self.forgotten.contains(id) {

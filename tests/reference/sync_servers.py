@@ -41,6 +41,7 @@ DocumentRoot {folder}/root
 DavLockDB {folder}/locks
 <Directory {folder}/root>
     Dav On
+    DavDepthInfinity On
     AuthType Basic
     AuthName boards
     AuthUserFile {folder}/users

@@ -249,7 +249,10 @@ fn checked(key: Option<Digest>, parts: Parts, sent: &mut Option<Sent>) -> Result
         return Err(PairFault::Contradiction("picture and facts"));
     }
     if facts.texts.len() > store::pair::MAX_TEXTS || !facts.is_finite() {
-        return Err(PairFault::Unreadable { what: "facts", reason: "too many texts, or a score that is no number".into() });
+        return Err(PairFault::Unreadable {
+            what: "facts",
+            reason: "too many texts, or a score that is no number".into(),
+        });
     }
     let jpeg = facts.has_picture().then_some(jpeg);
     let pair = StoredPair { facts, jpeg, sha256, labels };

@@ -78,7 +78,11 @@ impl Sync {
         let grant = Identity::at(&folder).grant()?;
         let grant = grant.context("this board has no host: \"edgeblip enrol\" asks one")?;
         if !config.sync.metered && is_metered() {
-            return self.end("metered", "the network is paid by the byte, and sync.metered is false", ExitCode::SUCCESS);
+            return self.end(
+                "metered",
+                "the network is paid by the byte, and sync.metered is false",
+                ExitCode::SUCCESS,
+            );
         }
         let mut clock = SystemTimes(SystemClock::new()?);
         let ledger = Ledger::open(&folder)?;
@@ -178,7 +182,10 @@ fn status(place: &Where) -> Result<ExitCode> {
     }
     say(&status.words)?;
     if let Some(device) = &status.device {
-        say(&format!("board {device}: {} pairs not at home, {} of them on their way", counts.unsynced, status.under_way))?;
+        say(&format!(
+            "board {device}: {} pairs not at home, {} of them on their way",
+            counts.unsynced, status.under_way
+        ))?;
     }
     if status.refused > 0 {
         say(&format!("{} pairs that the host will not have are kept here", status.refused))?;

@@ -28,7 +28,11 @@ pub(super) async fn home(State(app): Shared, headers: HeaderMap) -> Response {
     let way_home = app.way_home.clone();
     let read = read(&app, move |reader| {
         let way_home = Status::read(&way_home).words;
-        Ok((reader.counts()?, way_home, newest(reader, Filter { with_picture: true, limit: FIRST, ..Filter::default() })?.0))
+        Ok((
+            reader.counts()?,
+            way_home,
+            newest(reader, Filter { with_picture: true, limit: FIRST, ..Filter::default() })?.0,
+        ))
     })
     .await;
     let (counts, way_home, pairs) = read.unwrap_or_default();

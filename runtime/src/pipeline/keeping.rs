@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use camera::FileStamp;
 use field::filter::Fate;
+use store::{Entry, Filter, Label, Limits, Pair, PairId, Stamp, Store, StoreError, StoredPair, Trouble};
 use sync::settling::{self, Mark};
 use sync::{Identity, Ledger};
-use store::{Entry, Filter, Label, Limits, Pair, PairId, Stamp, Store, StoreError, StoredPair, Trouble};
 
 use super::account::{Account, Dropped};
 

@@ -104,7 +104,10 @@ impl List {
                 println!("{}", terminal::json(&row)?);
             } else {
                 let (pairs, mebibytes) = (device.pairs, device.bytes >> 20);
-                println!("{name}  {standing}  {fingerprint}  {pairs} pairs, {mebibytes} MiB  {}", printable(&device.board));
+                println!(
+                    "{name}  {standing}  {fingerprint}  {pairs} pairs, {mebibytes} MiB  {}",
+                    printable(&device.board)
+                );
             }
         }
         Ok(())
@@ -118,7 +121,8 @@ impl Approve {
         let credentials = match self.user {
             None => None,
             Some(user) => {
-                let secret = std::env::var("EDGEBLIP_SECRET").context("EDGEBLIP_SECRET: set it to the secret of --user")?;
+                let secret =
+                    std::env::var("EDGEBLIP_SECRET").context("EDGEBLIP_SECRET: set it to the secret of --user")?;
                 Some(Credentials { user, secret, region: self.region })
             }
         };

@@ -44,9 +44,7 @@ impl TakeIn {
             None => format!("file://{}", home.objects()?.display()),
         };
         let credentials = match (std::env::var("EDGEBLIP_USER"), std::env::var("EDGEBLIP_SECRET")) {
-            (Ok(user), Ok(secret)) => {
-                Some(Credentials { user, secret, region: std::env::var("EDGEBLIP_REGION").ok() })
-            }
+            (Ok(user), Ok(secret)) => Some(Credentials { user, secret, region: std::env::var("EDGEBLIP_REGION").ok() }),
             _ => None,
         };
         let options = Options { credentials, authority: self.authority.clone(), rate: None };
