@@ -83,6 +83,12 @@ impl Disk {
     }
 }
 
+impl sync::settling::Mark for Disk {
+    fn mark_synced(&mut self, _receipts: &[store::Receipt]) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
 impl Keep for Disk {
     fn put(&mut self, pair: Pair, now: Duration) -> Result<PairId, StoreError> {
         match &self.trouble {

@@ -3,6 +3,8 @@
 //!
 //! `EDGEBLIP_LONG=1` runs 10,000 seeds instead of 60.
 
+#![allow(clippy::unwrap_used, reason = "what helps a test may fail as the test does")]
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
