@@ -63,3 +63,34 @@ impl Statement for Receipt {
     // A shard has at least three blocks of 512 bytes for a pair, and a line of a receipt is shorter than that.
     const MAX_BYTES: usize = MAX_SHARD_BYTES / 2;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::SecretKey;
+    use crate::signed;
+
+    #[test]
+    fn a_receipt_is_read_as_it_was_written() {
+        let line = |name: &str, verdict| {
+            let sent = Sent { id: name.parse().unwrap(), sha256: Some(Digest::of(name.as_bytes())), labels: 2 };
+            Line { sent, verdict }
+        };
+        let why = Caption::new("its picture is not a picture").unwrap();
+        let lines = vec![line("1-1", Verdict::Safe), line("1-2", Verdict::Refused(why.clone()))];
+        let receipt = Receipt { device: "garden".parse().unwrap(), shard: Digest::of(b"shard"), lines, refused: None };
+        let json = serde_json::to_vec(&receipt).unwrap();
+        // For the fuzz targets.
+        if let Some(folder) = std::env::var_os("EDGEBLIP_SEEDS") {
+            std::fs::create_dir_all(&folder).unwrap();
+            let path = std::path::Path::new(&folder).join("plain.receipt");
+            std::fs::write(path, [&[1], json.as_slice()].concat()).unwrap();
+        }
+        assert!(json.starts_with(br#"{"device":"garden","shard":""#));
+        let host = SecretKey::from_text(&"17".repeat(32)).unwrap();
+        let read: Receipt = signed::open(&signed::sign(&receipt, &[&host]), &[host.public()]).unwrap();
+        assert_eq!(read, receipt);
+        assert_eq!(read.safe().map(|sent| sent.id.to_string()).collect::<Vec<_>>(), ["1-1"]);
+        assert_eq!(read.refused_pairs().map(|(_, reason)| reason).collect::<Vec<_>>(), [&why]);
+    }
+}

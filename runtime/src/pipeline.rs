@@ -4,9 +4,8 @@
 //! camera -> motion, triggers -> queue -> model: near duplicate? captions, scores, filter -> store
 //! ```
 //!
-//! [`Pipeline`] decides, and alone decides, whether a frame is dropped, tried again, or ends the program. It has no thread
-//! and no clock: time is an argument, so that a day passes in a test in seconds. Whatever it holds is bounded, and every
-//! frame is accounted for. [`running`] gives it threads, a camera and a model.
+//! [`Pipeline`] alone decides whether a frame is dropped, tried again, or ends the program. It has no thread and no clock,
+//! so that a day passes in a test in seconds; it is bounded, and accounts for every frame. [`running`] gives it the rest.
 
 mod account;
 mod job;

@@ -83,12 +83,6 @@ impl Disk {
     }
 }
 
-impl sync::settling::Mark for Disk {
-    fn mark_synced(&mut self, _receipts: &[store::Receipt]) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
 impl Keep for Disk {
     fn put(&mut self, pair: Pair, now: Duration) -> Result<PairId, StoreError> {
         match &self.trouble {
@@ -117,6 +111,10 @@ impl Keep for Disk {
 
     fn trouble(&self) -> Option<&Trouble> {
         self.trouble.as_ref().or(self.store.trouble())
+    }
+
+    fn mark_synced(&mut self, _receipts: &[store::Receipt]) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn expire(&mut self, days: u32, now: Stamp) -> Result<u64, StoreError> {

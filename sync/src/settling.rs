@@ -2,7 +2,7 @@
 
 use blip::caption::Caption;
 use exchange::{Digest, Grant, Receipt, Sent, signed};
-use store::{Store, StoreError};
+use store::StoreError;
 
 use crate::ledger::{Ledger, LedgerError, Refusal};
 
@@ -30,26 +30,16 @@ pub struct Settled {
     pub foreign: usize,
 }
 
-/// Where pairs are marked.
-pub trait Mark {
-    /// As [`Store::mark_synced`].
-    ///
-    /// # Errors
-    /// As [`Store::mark_synced`].
-    fn mark_synced(&mut self, receipts: &[store::Receipt]) -> Result<(), StoreError>;
-}
-
-impl Mark for Store {
-    fn mark_synced(&mut self, receipts: &[store::Receipt]) -> Result<(), StoreError> {
-        Store::mark_synced(self, receipts)
-    }
-}
-
-/// Tells the store of every receipt that has arrived. Stopped at any place, it goes on from the beginning.
+/// Tells the store, by `mark_synced`, of every receipt that has arrived. Stopped at any place, it goes on from the
+/// beginning.
 ///
 /// # Errors
 /// A store or a folder that takes nothing now: the receipts stay.
-pub fn settle(ledger: &Ledger, grant: &Grant, store: &mut impl Mark) -> Result<Settled, SettlingError> {
+pub fn settle(
+    ledger: &Ledger,
+    grant: &Grant,
+    mut mark_synced: impl FnMut(&[store::Receipt]) -> Result<(), StoreError>,
+) -> Result<Settled, SettlingError> {
     let mut settled = Settled::default();
     for (shard, bytes) in ledger.arrived()? {
         let Some(receipt) = read(&bytes, shard, grant) else {
@@ -58,7 +48,7 @@ pub fn settle(ledger: &Ledger, grant: &Grant, store: &mut impl Mark) -> Result<S
             continue;
         };
         let safe: Vec<store::Receipt> = receipt.safe().map(at_home).collect();
-        store.mark_synced(&safe)?;
+        mark_synced(&safe)?;
         let refusals = refusals(ledger, &receipt)?;
         if !refusals.is_empty() {
             ledger.note_refused(shard, &refusals)?;

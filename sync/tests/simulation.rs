@@ -17,7 +17,7 @@ use exchange::{DeviceName, Digest, Grant, Receipt, SecretKey, signed};
 use objects::{Remote, RemoteError};
 use store::event::LabelAction;
 use store::{Decision, Label, Pair, PairId, Sensor, Stamp, Store, StoreError, Text};
-use sync::settling::{Mark, settle};
+use sync::settling::settle;
 use sync::{Clock, Ledger, Limits, Moment, Round, State, Waited};
 
 /// Numbers by chance, always the same for a seed. Source: S. Vigna, SplitMix64.
@@ -260,7 +260,7 @@ struct Watched<'w> {
     host: &'w RefCell<Host>,
 }
 
-impl Mark for Watched<'_> {
+impl Watched<'_> {
     fn mark_synced(&mut self, receipts: &[store::Receipt]) -> Result<(), StoreError> {
         let host = self.host.borrow();
         for receipt in receipts {
@@ -397,7 +397,7 @@ impl World {
         let owner = Rc::clone(&self.chance);
         let mut tell_store = || {
             if faults == 0 || owner.borrow_mut().is(2) {
-                let settled = settle(ledger, grant, &mut watched).unwrap();
+                let settled = settle(ledger, grant, |receipts| watched.mark_synced(receipts)).unwrap();
                 assert_eq!(settled.foreign, 0);
             }
         };

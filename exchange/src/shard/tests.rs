@@ -6,7 +6,6 @@ use store::{Decision, Label, Limits, Original, Pair, PairId, Sensor, Stamp, Stor
 use tar::{Builder, EntryType, Header};
 
 use super::*;
-use crate::receipt::{Line, Receipt, Verdict};
 
 fn caption(text: &str) -> Caption {
     Caption::new(text).unwrap()
@@ -72,11 +71,6 @@ fn keep_as_seeds(shard: &PackedShard) {
     let folder = std::path::PathBuf::from(folder);
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("shard.tar"), &shard.bytes).unwrap();
-    let lines = shard.sent.iter().map(|sent| Line { sent: *sent, verdict: Verdict::Safe }).collect();
-    let receipt = Receipt { device: "garden".parse().unwrap(), shard: shard.digest, lines, refused: None };
-    let mut seed = vec![1];
-    seed.extend(serde_json::to_vec(&receipt).unwrap());
-    std::fs::write(folder.join("plain.receipt"), seed).unwrap();
 }
 
 fn member(name: &str, kind: EntryType, bytes: &[u8]) -> Vec<u8> {

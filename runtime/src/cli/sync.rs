@@ -209,7 +209,7 @@ fn hear_receipts(pairs: &Path, ledger: &Ledger, grant: &Grant) {
             Err(StoreError::Owned { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        settle(ledger, grant, &mut store).map(drop).context("telling the store of receipts")
+        settle(ledger, grant, |receipts| store.mark_synced(receipts)).map(drop).context("telling the store of receipts")
     })();
     if let Err(error) = heard {
         complain(&error);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use camera::FileStamp;
 use field::filter::Fate;
 use store::{Entry, Filter, Label, Limits, Pair, PairId, Stamp, Store, StoreError, StoredPair, Trouble};
-use sync::settling::{self, Mark};
+use sync::settling;
 use sync::{Identity, Ledger};
 
 use super::account::{Account, Dropped};
@@ -20,7 +20,7 @@ const RECEIPTS: Duration = Duration::from_secs(15);
 const EXPIRY: Duration = Duration::from_secs(3600);
 
 /// Where pairs are kept.
-pub trait Keep: Mark {
+pub trait Keep {
     /// As [`Store::put`].
     ///
     /// # Errors
@@ -53,6 +53,12 @@ pub trait Keep: Mark {
     /// # Errors
     /// As [`Store::expire`].
     fn expire(&mut self, days: u32, now: Stamp) -> Result<u64, StoreError>;
+
+    /// As [`Store::mark_synced`].
+    ///
+    /// # Errors
+    /// As [`Store::mark_synced`].
+    fn mark_synced(&mut self, receipts: &[store::Receipt]) -> Result<(), StoreError>;
 
     /// The next pairs behind one.
     ///
@@ -111,6 +117,10 @@ impl Keep for Store {
 
     fn expire(&mut self, days: u32, now: Stamp) -> Result<u64, StoreError> {
         Store::expire(self, days, now)
+    }
+
+    fn mark_synced(&mut self, receipts: &[store::Receipt]) -> Result<(), StoreError> {
+        Store::mark_synced(self, receipts)
     }
 
     fn list(&self, since: Option<PairId>) -> Result<Vec<Entry>, StoreError> {
@@ -316,7 +326,7 @@ impl<K: Keep> Keeper<K> {
             return;
         }
         let Ok(Some(grant)) = Identity::at(&folder).grant() else { return };
-        match settling::settle(&ledger, &grant, &mut self.store) {
+        match settling::settle(&ledger, &grant, |receipts| self.store.mark_synced(receipts)) {
             Ok(settled) => log::info!(safe = settled.safe, refused = settled.refused; "the host has signed for pairs"),
             Err(error) => log::warn!(error:% = error; "receipts wait"),
         }

@@ -84,12 +84,6 @@ impl FakeDisk {
     }
 }
 
-impl sync::settling::Mark for FakeStore {
-    fn mark_synced(&mut self, _receipts: &[store::Receipt]) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
 impl Keep for FakeStore {
     fn put(&mut self, pair: Pair, now: Duration) -> Result<PairId, StoreError> {
         let mut disk = self.0.borrow_mut();
@@ -135,6 +129,10 @@ impl Keep for FakeStore {
         // The trouble is always the same one.
         static FULL: std::sync::OnceLock<Trouble> = std::sync::OnceLock::new();
         self.0.borrow().trouble.as_ref().map(|_| FULL.get_or_init(FakeDisk::full))
+    }
+
+    fn mark_synced(&mut self, _receipts: &[store::Receipt]) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn expire(&mut self, _days: u32, _now: Stamp) -> Result<u64, StoreError> {
