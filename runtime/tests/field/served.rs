@@ -144,7 +144,10 @@ fn on_the_board_everybody_reads_and_what_is_shown_is_escaped() {
     assert!(board.get("/look.jpg").body.starts_with(b"\xff\xd8\xff"));
     assert!(board.get("/live.jpg").body.starts_with(b"\xff\xd8\xff"));
     let state = board.get("/state").json();
-    assert_eq!((&state["look"]["caption"], &state["sync"]), (&"an elephant on grass".into(), &"not set up".into()));
+    assert_eq!(
+        (&state["look"]["caption"], &state["sync"]["state"]),
+        (&"an elephant on grass".into(), &"not-enrolled".into())
+    );
     let metrics = board.get("/metrics");
     assert!(metrics.text().contains("\nedgeblip_up 1\n"), "{}", metrics.text());
     for (path, status) in [("/nothing", 404), ("/pairs/9-9", 404), ("/pairs/x", 404), ("/pairs?behind=x", 400)] {
