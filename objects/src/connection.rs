@@ -266,14 +266,17 @@ fn offline(error: &HttpError) -> RemoteError {
     let mut cause = error.source();
     let mut is_stranger = false;
     while let Some(error) = cause {
-        is_stranger |= error.is::<rustls::Error>();
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            is_stranger |= io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-        }
+        is_stranger |= is_of_tls(error);
         words = error.to_string();
         cause = error.source();
     }
     if is_stranger { RemoteError::Stranger(words) } else { RemoteError::Offline(words) }
+}
+
+/// Errors of the system wrap those of TLS without naming them as their source.
+fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || wrapped.is_some_and(|inner| is_of_tls(inner))
 }
 
 /// What a server says of its refusal, on one line.
