@@ -57,6 +57,31 @@ impl Configured {
     }
 }
 
+/// Which service is meant, by its configuration.
+#[derive(Args)]
+pub struct Service {
+    /// Configuration file of the service
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder of the pairs, whatever the file says
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Service {
+    /// Its configuration.
+    ///
+    /// # Errors
+    /// As [`Configured::read`].
+    pub fn read(&self) -> Result<Config> {
+        let configured = Configured { config: self.config.clone(), store: self.store.clone(), ..Configured::default() };
+        configured.read().context("reading the configuration")
+    }
+}
+
 /// Prints every setting in effect, as a configuration file, with what it is for and where its value is from. Passwords
 /// are hidden.
 #[derive(Args)]

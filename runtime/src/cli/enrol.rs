@@ -12,7 +12,7 @@ use sync::Identity;
 use sync::identity::Handover;
 use terminal::shown;
 
-use super::config::Configured;
+use super::config::Service;
 use super::{say, say_json};
 
 /// Makes this board known to a host: writes a request, which the host's operator answers with a grant
@@ -31,21 +31,13 @@ pub struct Enrol {
     /// How the board would like to be called; its host name if none is named
     #[arg(long)]
     name: Option<DeviceName>,
-    /// Configuration file that names the folder of the pairs
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Folder of the pairs, whatever the file says
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
-    /// Print JSON, one object a line
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    place: Service,
 }
 
 impl Enrol {
     pub fn run(&self) -> Result<ExitCode> {
-        let configured = Configured { config: self.config.clone(), store: self.store.clone(), ..Configured::default() };
-        let config = configured.read().context("reading the configuration")?;
+        let config = self.place.read()?;
         let identity = Identity::at(&sync::folder_beside(&config.store.folder));
         match &self.grant {
             Some(grant) => self.take(&identity, grant)?,
@@ -66,7 +58,7 @@ impl Enrol {
         let place = || shown(&self.out);
         dataset::disk::write_whole(&self.out, |out| out.write_all(&request)).with_context(place)?;
         let fingerprint = identity.key()?.public().fingerprint();
-        if self.json {
+        if self.place.json {
             return say_json(&json!({ "request": place(), "name": name, "board": fingerprint }));
         }
         say(&format!("{} is the request of this board, {name}", place()))?;
@@ -79,7 +71,7 @@ impl Enrol {
         let handover = if self.replace_host { Handover::Allow } else { Handover::Refuse };
         let grant = identity.accept(path, handover)?;
         let host = grant.host.fingerprint();
-        if self.json {
+        if self.place.json {
             return say_json(&json!({ "device": grant.device, "host": host, "url": grant.url }));
         }
         say(&format!("this board is {} to its host", grant.device))?;

@@ -1,6 +1,6 @@
 //! `edgeblip page`: who is let in.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use edgeblip::page::link::{links, qr_code};
 use field::config::{Config, ConfigError};
 use serde_json::json;
 
-use super::config::Configured;
+use super::config::Service;
 use super::{say, say_json};
 
 /// Lets people and programs use the board's page.
@@ -33,22 +33,9 @@ enum Action {
 }
 
 #[derive(Args)]
-struct Where {
-    /// Configuration file of the service
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Folder of the pairs, whatever the file says
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
-    /// Print JSON, one object a line
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Args)]
 struct Link {
     #[command(flatten)]
-    place: Where,
+    place: Service,
     /// The page was started with --lan
     #[arg(long)]
     lan: bool,
@@ -57,7 +44,7 @@ struct Link {
 #[derive(Args)]
 struct Token {
     #[command(flatten)]
-    place: Where,
+    place: Service,
     /// Days for which it works
     #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u16).range(1..=3650))]
     days: u16,
@@ -66,7 +53,7 @@ struct Token {
 #[derive(Args)]
 struct Revoke {
     #[command(flatten)]
-    place: Where,
+    place: Service,
 }
 
 impl Page {
@@ -80,18 +67,15 @@ impl Page {
     }
 }
 
-impl Where {
-    fn read(&self) -> Result<(Config, KeyFile)> {
-        let configured = Configured { config: self.config.clone(), store: self.store.clone(), ..Configured::default() };
-        let config = configured.read().context("reading the configuration")?;
-        let keys = KeyFile::of(&config.store.folder);
-        Ok((config, keys))
-    }
+fn read(service: &Service) -> Result<(Config, KeyFile)> {
+    let config = service.read()?;
+    let keys = KeyFile::of(&config.store.folder);
+    Ok((config, keys))
 }
 
 impl Link {
     fn run(&self) -> Result<()> {
-        let (mut config, keys) = self.place.read()?;
+        let (mut config, keys) = read(&self.place)?;
         if self.lan {
             open_to_network(&mut config)?;
         }
@@ -106,14 +90,14 @@ impl Link {
 impl Token {
     fn run(&self) -> Result<()> {
         let seconds = Duration::from_secs(u64::from(self.days) * 24 * 3600).as_secs();
-        let token = self.place.read()?.1.make(Kind::Program, seconds, now_s())?;
+        let token = read(&self.place)?.1.make(Kind::Program, seconds, now_s())?;
         if self.place.json { say_json(&json!({ "token": token, "days": self.days })) } else { say(&token) }
     }
 }
 
 impl Revoke {
     fn run(&self) -> Result<()> {
-        self.place.read()?.1.renew()?;
+        read(&self.place)?.1.renew()?;
         if self.place.json {
             say_json(&json!({ "done": "revoked" }))
         } else {

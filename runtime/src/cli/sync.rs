@@ -1,6 +1,6 @@
 //! `edgeblip sync`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,6 @@ use blip::caption::Caption;
 use clap::{Args, Subcommand};
 use exchange::Grant;
 use field::clock::{Clock as _, SystemClock};
-use field::config::Config;
 use objects::{Objects, ObjectsError, Options};
 use serde_json::json;
 use store::{Reader, Store, StoreError};
@@ -17,7 +16,7 @@ use sync::settling::settle;
 use sync::status::Status;
 use sync::{Clock, Identity, Ledger, Limits, Moment, Report, Round, State, Waited};
 
-use super::config::Configured;
+use super::config::Service;
 use super::{complain, say, say_json};
 
 /// Sends pairs to the host, and fetches its receipts. It runs beside the service; a timer starts it. Without a network it
@@ -28,7 +27,7 @@ pub struct Sync {
     #[command(subcommand)]
     action: Option<Action>,
     #[command(flatten)]
-    place: Where,
+    place: Service,
     /// Do not heed how long the network was to be left alone
     #[arg(long)]
     now: bool,
@@ -40,27 +39,7 @@ pub struct Sync {
 #[derive(Subcommand)]
 enum Action {
     /// Say how the last run ended, and what is under way
-    Status(Where),
-}
-
-#[derive(Args)]
-struct Where {
-    /// Configuration file of the service
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Folder of the pairs, whatever the file says
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
-    /// Print JSON, one object a line
-    #[arg(long)]
-    json: bool,
-}
-
-impl Where {
-    fn config(&self) -> Result<Config> {
-        let configured = Configured { config: self.config.clone(), store: self.store.clone(), ..Configured::default() };
-        configured.read().context("reading the configuration")
-    }
+    Status(Service),
 }
 
 impl Sync {
@@ -72,7 +51,7 @@ impl Sync {
     }
 
     fn sync(&self) -> Result<ExitCode> {
-        let config = self.place.config()?;
+        let config = self.place.read()?;
         field::log::start(config.log.level);
         let folder = sync::folder_beside(&config.store.folder);
         let grant = Identity::at(&folder).grant()?;
@@ -170,8 +149,8 @@ impl Sync {
     }
 }
 
-fn status(place: &Where) -> Result<ExitCode> {
-    let config = place.config()?;
+fn status(place: &Service) -> Result<ExitCode> {
+    let config = place.read()?;
     let status = Status::read(&sync::folder_beside(&config.store.folder));
     let counts = Reader::new(&config.store.folder).counts().unwrap_or_default();
     if place.json {
