@@ -50,12 +50,12 @@ impl Server {
     }
 
     fn s3(&self) -> Objects {
-        let url = format!("s3://fleet/home?endpoint=http://127.0.0.1:{}", self.port);
+        let url = format!("s3://fleet/north?endpoint=http://127.0.0.1:{}", self.port);
         Objects::open(&url, &options()).unwrap()
     }
 
     fn webdav(&self) -> Objects {
-        Objects::open(&format!("http://127.0.0.1:{}/home", self.port), &options()).unwrap()
+        Objects::open(&format!("http://127.0.0.1:{}/north", self.port), &options()).unwrap()
     }
 
     fn head(&self, number: usize) -> String {
@@ -121,7 +121,7 @@ fn a_board_in_1970_learns_the_time_and_asks_again() {
     // From then on it is right at once.
     objects.get("a", 100).unwrap();
     assert!(signed_at(&server.head(2)).starts_with("20391125t0800"));
-    assert!(server.head(2).starts_with("get /fleet/home/a http/1.1"), "{}", server.head(2));
+    assert!(server.head(2).starts_with("get /fleet/north/a http/1.1"), "{}", server.head(2));
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn connections_that_break_are_no_answer() {
         }
     }
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut nobody = Objects::open(&format!("http://127.0.0.1:{port}/home"), &options()).unwrap();
+    let mut nobody = Objects::open(&format!("http://127.0.0.1:{port}/north"), &options()).unwrap();
     assert!(matches!(nobody.length("a"), Err(RemoteError::Offline(_))));
 }
 
@@ -189,7 +189,7 @@ fn an_answer_that_is_too_long_or_without_a_certificate_is_a_strangers() {
     let flood = RemoteError::Stranger("a has more than 100 bytes".to_owned());
     assert_eq!(server.webdav().get("a", 100), Err(flood));
     let server = Server::doing(vec![answer("200 OK", "", "plain")]);
-    let mut objects = Objects::open(&format!("https://127.0.0.1:{}/home", server.port), &options()).unwrap();
+    let mut objects = Objects::open(&format!("https://127.0.0.1:{}/north", server.port), &options()).unwrap();
     let asked = objects.get("a", 100);
     assert!(matches!(asked, Err(RemoteError::Stranger(_))), "{asked:?}");
 }
@@ -200,7 +200,7 @@ fn webdav_gets_the_password() {
     server.webdav().put("a", b"bytes").unwrap();
     // printf garden:p@ss | base64
     assert!(server.head(0).contains("authorization: basic z2fyzgvuonbac3m=\r\n"), "{}", server.head(0));
-    assert!(server.head(0).starts_with("put /home/a http/1.1"), "{}", server.head(0));
+    assert!(server.head(0).starts_with("put /north/a http/1.1"), "{}", server.head(0));
 }
 
 #[test]
