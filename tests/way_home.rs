@@ -242,6 +242,38 @@ fn pairs_go_home_and_are_let_go_on_a_receipt_alone() -> Result<()> {
     host.check_shelf()
 }
 
+#[test]
+fn a_forgotten_picture_is_nowhere_even_if_it_came_twice_or_late() -> Result<()> {
+    let (_place, board, host) = scene()?;
+    board.enrol(&host, "garden")?;
+    let ids = board.keep(0..3, "a cat")?;
+    let jpeg = board.store("boot a")?.reader().get(ids[1])?.jpeg.context("its picture")?;
+    let is_there = || -> Result<bool> {
+        let mut tars = Vec::new();
+        for folder in std::fs::read_dir(host.folder.join("shards"))? {
+            tars.extend(std::fs::read_dir(folder?.path())?.map(|tar| std::fs::read(tar?.path())));
+        }
+        let tars: std::io::Result<Vec<Vec<u8>>> = tars.into_iter().collect();
+        Ok(tars?.iter().any(|tar| tar.windows(jpeg.len()).any(|window| window == jpeg)))
+    };
+    board.sync()?;
+    host.inbox()?;
+    board.sync()?;
+    ensure!(is_there()?);
+    // Somebody labels it, so that it comes again, beside a new pair; then it is forgotten.
+    board.store("boot a")?.label(ids[1], Label { action: LabelAction::Accept, by: None, at: Stamp::default() })?;
+    board.keep(3..4, "a dog")?;
+    ensure!(board.sync()?["report"]["pairs"] == 2);
+    host.inbox()?;
+    board.sync()?;
+    board.store("boot a")?.forget(ids[1], Stamp::default())?;
+    board.sync()?;
+    ensure!(host.inbox()?["forgotten"] == 1);
+    ensure!(board.sync()?["state"] == "idle");
+    ensure!(!is_there()? && host.pairs()?.len() == 3);
+    host.check_shelf()
+}
+
 /// `tests/reference/sync_servers.py` says where, and opens it with `EDGEBLIP_USER` and `EDGEBLIP_SECRET`.
 #[test]
 fn a_thousand_pairs_arrive_once() -> Result<()> {

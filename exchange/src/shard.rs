@@ -21,7 +21,7 @@ use store::PairId;
 use crate::digest::Digest;
 
 pub use packing::{PackError, PackedShard, Packer};
-pub use reading::{Item, PairFault, ReceivedPair, ShardError, places_of, read};
+pub use reading::{Item, PairFault, ReceivedPair, ShardError, places_of, read, with_only};
 
 /// Bytes at which a shard takes no further pair. One that alone is larger travels alone.
 pub const SHARD_BYTES: usize = 8 << 20;

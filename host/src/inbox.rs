@@ -4,7 +4,7 @@
 //! pairs and receipt are written down in one transaction, the receipt is put where the board finds it, and only then is the
 //! shard taken away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -102,33 +102,39 @@ impl<'i> Inbox<'i> {
         let known: BTreeMap<String, Device> =
             self.home.devices()?.into_iter().map(|device| (device.name.as_str().to_owned(), device)).collect();
         let names = self.objects.list("devices")?;
-        let shards: Vec<(&str, Digest)> = names.iter().filter_map(|(name, _)| place_of(name)).collect();
-        for (number, (board, digest)) in shards.iter().enumerate() {
+        let shard = |(name, length): &'_ (String, u64)| {
+            let (board, digest) = place_of(name)?;
+            Some((board.to_owned(), digest, *length))
+        };
+        let shards: Vec<(String, Digest, u64)> = names.iter().filter_map(shard).collect();
+        for (number, (board, digest, length)) in shards.iter().enumerate() {
             tell(number, shards.len());
-            match known.get(*board).filter(|device| device.standing == Standing::Active) {
-                Some(device) => self.take(&device.name, *digest, &mut summary)?,
-                None => *summary.unknown.entry((*board).to_owned()).or_default() += 1,
+            match known.get(board).filter(|device| device.standing == Standing::Active) {
+                Some(device) => self.take(&device.name, *digest, *length, &mut summary)?,
+                None => *summary.unknown.entry(board.clone()).or_default() += 1,
             }
         }
         tell(shards.len(), shards.len());
         Ok(summary)
     }
 
-    fn take(&mut self, device: &DeviceName, digest: Digest, summary: &mut Summary) -> Result<(), InboxError> {
+    fn take(
+        &mut self,
+        device: &DeviceName,
+        digest: Digest,
+        length: u64,
+        summary: &mut Summary,
+    ) -> Result<(), InboxError> {
         let name = device.shard(digest);
         if let Some(receipt) = self.home.book.receipt(digest, device)? {
             return self.answer(device, digest, &receipt);
         }
-        let bytes = match self.objects.get(&name, MAX_SHARD_BYTES) {
-            Ok(Some(bytes)) => bytes,
-            // It was taken away meanwhile.
-            Ok(None) => return Ok(()),
-            Err(RemoteError::Stranger(_)) => {
-                summary.broken += 1;
-                return Ok(self.objects.remove(&name)?);
-            }
-            Err(error) => return Err(error.into()),
-        };
+        if length > MAX_SHARD_BYTES as u64 {
+            summary.broken += 1;
+            return Ok(self.objects.remove(&name)?);
+        }
+        // It may have been taken away meanwhile.
+        let Some(bytes) = self.objects.get(&name, MAX_SHARD_BYTES)? else { return Ok(()) };
         let receipt = match shard::read(digest, &bytes) {
             Ok(items) => self.enter(device, digest, &bytes, items, summary)?,
             Err(ShardError::Digest | ShardError::TooLong { .. }) => {
@@ -153,7 +159,7 @@ impl<'i> Inbox<'i> {
         let mut lines = Vec::new();
         let mut pairs: Vec<ReceivedPair> = Vec::new();
         let mut tombstones: Vec<Event> = Vec::new();
-        let mut is_new = false;
+        let mut new = BTreeSet::new();
         for item in items {
             let (sent, reason) = match item {
                 Item::Forgotten(event) => {
@@ -165,7 +171,7 @@ impl<'i> Inbox<'i> {
                 Item::Refused { sent, fault } => (sent, Some(fault.to_string())),
                 Item::Pair(pair) => {
                     let sent = pair.sent();
-                    let fault = self.judge(device, *pair, &mut pairs, &mut is_new, summary)?;
+                    let fault = self.judge(device, *pair, &mut pairs, &mut new, summary)?;
                     (Some(sent), fault)
                 }
             };
@@ -178,8 +184,10 @@ impl<'i> Inbox<'i> {
             let path = shelf.path(shard);
             move |source| InboxError::System { path, source }
         };
-        if is_new {
-            shelf.keep(digest, bytes).map_err(fault(digest))?;
+        if !new.is_empty() {
+            // What is not written down as lying here does not lie here: nobody would find it to remove it.
+            let kept = shard::with_only(bytes, &new).map_err(io::Error::other).map_err(fault(digest))?;
+            shelf.keep(digest, &kept).map_err(fault(digest))?;
         }
         for tombstone in &tombstones {
             for (pair, shard) in self.home.book.named(device, tombstone.boot_id.as_str(), tombstone.pair)? {
@@ -207,7 +215,7 @@ impl<'i> Inbox<'i> {
         device: &DeviceName,
         received: ReceivedPair,
         pairs: &mut Vec<ReceivedPair>,
-        is_new: &mut bool,
+        new: &mut BTreeSet<Digest>,
         summary: &mut Summary,
     ) -> Result<Option<String>, InboxError> {
         let pair = &received.pair;
@@ -225,7 +233,7 @@ impl<'i> Inbox<'i> {
         {
             return Ok(Some(format!("its picture {fault}")));
         }
-        *is_new = true;
+        new.insert(Digest::from(pair.sha256));
         summary.pairs += 1;
         pairs.push(received);
         Ok(None)

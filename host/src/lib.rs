@@ -6,7 +6,7 @@
 //! host.key       its secret key, which signs receipts
 //! inbox.db       boards, pairs, receipts: SQLite
 //! objects/       where boards put shards and find receipts, unless that is somewhere else
-//! shards/        what has come home, as it came: tars, each written once
+//! shards/        what has come home: tars, in which each pair stands once
 //! quarantine/    what no shard is, for a look
 //! ```
 //!

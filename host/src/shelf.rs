@@ -1,4 +1,4 @@
-//! Shards that have come home, as they came: `shards/ab/abcd….tar`, readable by WebDataset's own readers.
+//! Shards that have come home, each under the name by which it came: `shards/ab/abcd….tar`, readable by WebDataset's own readers.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -4,17 +4,19 @@
 use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use exchange::{Credentials, Digest};
 use http_body_util::BodyExt;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Request, StatusCode, Uri};
+use hyper::http::request::Parts;
+use hyper::{Request, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use object_store::ClientOptions;
 use object_store::client::{
@@ -154,16 +156,12 @@ impl Service {
     }
 
     /// Sends once, and gives the whole answer.
-    async fn send(
-        &self,
-        parts: &hyper::http::request::Parts,
-        body: &Bytes,
-    ) -> Result<(StatusCode, HeaderMap, Bytes), HttpError> {
+    async fn send(&self, parts: &Parts, body: &Bytes) -> Result<(StatusCode, HeaderMap, Bytes), HttpError> {
         let mut request = Request::new(Paced::new(body.clone(), self.rate));
         *request.method_mut() = parts.method.clone();
         *request.uri_mut() = parts.uri.clone();
         *request.headers_mut() = parts.headers.clone();
-        self.let_in(&parts.uri, parts, body, request.headers_mut())?;
+        self.let_in(parts, body, request.headers_mut())?;
         let paced = self.rate.map_or(Duration::ZERO, |rate| Duration::from_secs(body.len() as u64 / rate.max(1)));
         let most = ANSWER + paced + FOR_A_KIB * u32::try_from(body.len() >> 10).unwrap_or(u32::MAX);
         let answer = async {
@@ -186,16 +184,11 @@ impl Service {
         timeout(most, answer).await.map_err(late)?
     }
 
-    fn let_in(
-        &self,
-        uri: &Uri,
-        parts: &hyper::http::request::Parts,
-        body: &Bytes,
-        headers: &mut HeaderMap,
-    ) -> Result<(), HttpError> {
+    fn let_in(&self, parts: &Parts, body: &Bytes, headers: &mut HeaderMap) -> Result<(), HttpError> {
         let none = |what: &'static str| HttpError::new(HttpErrorKind::Unknown, std::io::Error::other(what));
         let text =
             |text: &str| HeaderValue::from_str(text).map_err(|_| none("a password has characters that HTTP has not"));
+        let uri = &parts.uri;
         match &self.access {
             Access::Open => {}
             Access::Password(word) => {
@@ -209,7 +202,7 @@ impl Service {
                     path: uri.path(),
                     query: uri.query().unwrap_or_default(),
                     body: Digest::of(body),
-                    at_s: system_s().saturating_add(self.correction()),
+                    at_s: Timestamp::now().as_second().saturating_add(self.correction()),
                 };
                 let signed = signing::signed(&request, credentials);
                 for (name, value) in signed.ok_or_else(|| none("the board's clock shows no time of this calendar"))? {
@@ -229,7 +222,7 @@ impl Service {
         let date = headers.get(header::DATE)?.to_str().ok()?;
         // HTTP's dates end in GMT, which is RFC 2822's too.
         let theirs = rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?.as_second();
-        let ahead = theirs.saturating_sub(system_s());
+        let ahead = theirs.saturating_sub(Timestamp::now().as_second());
         self.witness.seen().ahead_s = Some(ahead);
         Some(ahead)
     }
@@ -293,9 +286,4 @@ fn first_words(answer: &[u8]) -> String {
 
 fn is_skewed(answer: &[u8]) -> bool {
     memchr::memmem::find(answer, SKEWED).is_some()
-}
-
-fn system_s() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -18,6 +18,7 @@ use url::Url;
 
 use crate::connection::{Access, Connection, Witness};
 use crate::remote::{Remote, RemoteError};
+use crate::signing::ANY_REGION;
 use crate::trust::{TrustError, trust};
 
 /// Why a place cannot be used at all.
@@ -111,7 +112,7 @@ impl Objects {
                     credentials.ok_or_else(|| ObjectsError::NoCredentials { url: without_password(url) })?;
                 let endpoint =
                     parsed.query_pairs().find(|(name, _)| name == "endpoint").map(|(_, value)| value.into_owned());
-                let region = credentials.region.clone().unwrap_or_else(|| "us-east-1".to_owned());
+                let region = credentials.region.clone().unwrap_or_else(|| ANY_REGION.to_owned());
                 let connection = Connection::new(
                     trust_for(endpoint.as_deref().unwrap_or("https:"), options)?,
                     Access::Signed(credentials),

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use sha2::Sha256;
 
 /// The region that is signed for where the server does not care.
-const ANY_REGION: &str = "us-east-1";
+pub(crate) const ANY_REGION: &str = "us-east-1";
 
 /// What is signed.
 pub(crate) struct Request<'r> {

@@ -96,7 +96,7 @@ pub(crate) struct Standing {
 }
 
 /// The texts that go with a picture after what people said. See [`crate::StoredPair::texts`].
-pub(crate) fn texts(facts: &PairFacts, labels: &[Label]) -> Vec<Text> {
+pub fn texts(facts: &PairFacts, labels: &[Label]) -> Vec<Text> {
     let is_kept = |text: &&Text| text.decision == Decision::Kept;
     let mut texts: Vec<Text> = facts.texts.iter().filter(is_kept).cloned().collect();
     let mut is_accepted = false;

@@ -25,7 +25,7 @@ mod store;
 pub use blip::caption::Origin;
 pub use database::MAX_FILE_BYTES;
 pub use error::{StoreError, Trouble};
-pub use event::{Event, Label, LabelAction};
+pub use event::{Event, Label, LabelAction, texts};
 pub use pair::{
     ClockQuality, Decision, Pair, PairFacts, PairId, PairIdError, Place, Sensor, Stamp, State, Text, Vector,
     hash as pair_hash,

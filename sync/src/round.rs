@@ -247,12 +247,12 @@ impl Round<'_> {
             let now = self.clock.now();
             let wait = memory.backoff.fail(&now, asked, (self.chance)());
             let state = State::from(error);
-            self.note(&mut memory, &state)?;
             let left = (began + self.limits.patience).saturating_sub(now.since_boot);
             // Nobody has changed anything a second later.
             if state.needs_somebody() || wait > left {
                 break state;
             }
+            self.note(&mut memory, &state)?;
             (self.tell)(&state);
             if self.clock.wait(wait) == Waited::Stop {
                 break State::Stopped;

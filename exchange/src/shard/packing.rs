@@ -1,6 +1,6 @@
 //! On the board: pairs into a shard.
 
-use store::{Event, Original, StoredPair};
+use store::{Event, Original, PairFacts};
 use tar::{Builder, EntryType, Header};
 
 use super::{MAX_FACTS_BYTES, MAX_LABELS, SHARD_BYTES, Sent};
@@ -62,9 +62,7 @@ impl Packer {
     /// # Errors
     /// A shard that has no room for it, a pair that the host would refuse.
     pub fn add(&mut self, pair: &Original) -> Result<(), PackError> {
-        let facts = serde_json::from_slice(&pair.facts).map_err(|_| PackError::Facts)?;
-        let jpeg = (!pair.jpeg.is_empty()).then(|| pair.jpeg.clone());
-        let stored = StoredPair { facts, jpeg, sha256: pair.sha256, labels: pair.labels.clone() };
+        let facts: PairFacts = serde_json::from_slice(&pair.facts).map_err(|_| PackError::Facts)?;
         let labels = if pair.labels.is_empty() { Vec::new() } else { json(&pair.labels) };
         let what = match (pair.facts.len().max(labels.len()) > MAX_FACTS_BYTES, pair.labels.len() > MAX_LABELS) {
             (false, false) => None,
@@ -75,7 +73,7 @@ impl Packer {
             return Err(PackError::TooLong { what });
         }
         let key = Digest::from(pair.sha256);
-        let text = stored.texts().first().map(|text| text.words.as_str().to_owned());
+        let text = store::texts(&facts, &pair.labels).first().map(|text| text.words.as_str().to_owned());
         let members = [
             ("jpg", pair.jpeg.as_slice()),
             ("txt", text.as_deref().unwrap_or_default().as_bytes()),

@@ -1,5 +1,6 @@
 //! On the host: pairs out of a shard that anybody may have written.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::ops::Range;
 
@@ -154,6 +155,22 @@ pub fn places_of(bytes: &[u8], pair: Digest) -> Result<Vec<Range<u64>>, ShardErr
     let key = pair.to_string();
     let of_pair = members(bytes)?.into_iter().filter(|member| member.key == key);
     Ok(of_pair.map(|member| member.at..member.at + member.bytes.len() as u64).collect())
+}
+
+/// A shard in which only these pairs are left: zeros stand in the place of everything else, and nothing moves.
+///
+/// # Errors
+/// A file that is no shard.
+pub fn with_only(bytes: &[u8], pairs: &BTreeSet<Digest>) -> Result<Vec<u8>, ShardError> {
+    let mut left = bytes.to_vec();
+    for member in members(bytes)? {
+        let is_wanted = member.key.parse().is_ok_and(|key: Digest| pairs.contains(&key));
+        let start = usize::try_from(member.at).unwrap_or(usize::MAX);
+        if let Some(place) = left.get_mut(start..start.saturating_add(member.bytes.len())).filter(|_| !is_wanted) {
+            place.fill(0);
+        }
+    }
+    Ok(left)
 }
 
 fn members(bytes: &[u8]) -> Result<Vec<Member>, ShardError> {

@@ -107,18 +107,16 @@ impl Sync {
             limits,
         };
         let (state, report) = round.run()?;
-        if let Some(folder) = remote.folder().filter(|_| matches!(state, State::Idle | State::Waiting { .. })) {
-            // What the system still holds back goes to the stick.
-            let _ = std::fs::File::open(folder).map(|folder| folder.sync_all());
-        }
-        self.tell(&state, &report, remote.folder())
+        let is_written = matches!(state, State::Idle | State::Waiting { .. } | State::OverQuota { .. });
+        // A place without a network is a stick, on which every file is synced before it has its name.
+        self.tell(&state, &report, remote.folder().filter(|_| is_written))
     }
 
-    fn tell(&self, state: &State, report: &Report, folder: Option<&Path>) -> Result<ExitCode> {
+    fn tell(&self, state: &State, report: &Report, stick: Option<&Path>) -> Result<ExitCode> {
         let code = if state.needs_somebody() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         if self.place.json {
             let mut line = json!({ "state": state.name(), "words": state.words(), "report": report });
-            if folder.is_some() {
+            if stick.is_some() {
                 line["safe_to_remove"] = true.into();
             }
             say_json(&line)?;
@@ -133,7 +131,7 @@ impl Sync {
             say(&format!("{pairs} pairs sent in {shards} shards; {receipts} receipts came"))?;
         }
         say(&state.words())?;
-        if let Some(folder) = folder {
+        if let Some(folder) = stick {
             say(&format!("{}: everything is written: safe to remove", terminal::shown(folder)))?;
         }
         Ok(code)

@@ -15,6 +15,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use exchange::digest::from_hex;
+
 use crate::bundle::hex;
 
 /// The file in the store's folder.
@@ -157,7 +159,7 @@ impl KeyFile {
         })?;
         let strange = || KeyError::Strange { path: self.path.clone() };
         file.take(1024).read_to_string(&mut text).map_err(|_| strange())?;
-        let mut keys = text.lines().map(|line| unhex(line)?.try_into().ok());
+        let mut keys = text.lines().map(|line| from_hex(line)?.try_into().ok());
         let mut next = || keys.next().flatten().ok_or_else(strange);
         Ok(Keys { lasting: next()?, run: next()? })
     }
@@ -216,15 +218,8 @@ fn parts(kind: Kind, token: &str) -> Option<(&str, u64, Vec<u8>)> {
     let mut parts = words.splitn(3, '.');
     let is_of_kind = parts.next()? == kind.letter().encode_utf8(&mut [0; 4]);
     let end_s = parts.next()?.parse().ok()?;
-    let mark = unhex(mark).filter(|mark| mark.len() == MARK)?;
+    let mark = from_hex(mark).filter(|mark| mark.len() == MARK)?;
     is_of_kind.then_some((words, end_s, mark))
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
-    if rest.is_empty() { bytes } else { None }
 }
 
 #[cfg(test)]
