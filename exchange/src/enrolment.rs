@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceName;
 use crate::key::PublicKey;
+use crate::release::Root;
 use crate::signed::Statement;
 
 /// A board asks to be known. Signed with the key that it names.
@@ -43,6 +44,9 @@ pub struct Grant {
     pub url: Option<String>,
     /// What opens that place; nothing for a stick.
     pub credentials: Option<Credentials>,
+    /// Whose releases of models the board is to take; nothing if the host makes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<Root>,
 }
 
 impl Statement for Grant {

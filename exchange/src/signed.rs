@@ -100,10 +100,21 @@ pub fn sign<S: Statement>(statement: &S, keys: &[&SecretKey]) -> Vec<u8> {
 /// # Errors
 /// Bytes that are no such envelope, a signature that is missing or wrong, a statement that cannot be read.
 pub fn open<S: Statement>(bytes: &[u8], keys: &[PublicKey]) -> Result<S, SignedError> {
+    open_by_many(bytes, keys, 1)
+}
+
+/// The statement of an envelope that has the signatures of at least so many of the keys, which differ from each other.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_by_many<S: Statement>(bytes: &[u8], keys: &[PublicKey], threshold: usize) -> Result<S, SignedError> {
     let (envelope, payload) = unwrap::<S>(bytes)?;
-    if !keys.iter().any(|key| is_signed(&envelope, &payload, key)) {
-        let expected: Vec<String> = keys.iter().map(PublicKey::fingerprint).collect();
-        return Err(SignedError::Signature { expected: expected.join(" or ") });
+    let signed = keys.iter().filter(|key| is_signed(&envelope, &payload, key)).count();
+    if signed < threshold.max(1) {
+        let names: Vec<String> = keys.iter().map(PublicKey::fingerprint).collect();
+        let expected = names.join(" or ");
+        let expected = if threshold > 1 { format!("{threshold} of {expected}") } else { expected };
+        return Err(SignedError::Signature { expected });
     }
     read(&payload)
 }

@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     fn grant(key: PublicKey, host: &SecretKey) -> Vec<u8> {
-        let grant = Grant { device: "garden".parse().unwrap(), key, host: host.public(), url: None, credentials: None };
+        let grant = Grant { device: "garden".parse().unwrap(), key, host: host.public(), url: None, credentials: None, root: None };
         signed::sign(&grant, &[host])
     }
 

@@ -330,6 +330,7 @@ impl World {
             host: host_key.public(),
             url: None,
             credentials: None,
+            root: None,
         };
         let host = Host {
             key: host_key,

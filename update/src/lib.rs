@@ -1,0 +1,1 @@
+//! Releases taken up by a board.
