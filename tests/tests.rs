@@ -10,4 +10,7 @@ mod int8;
 mod operators;
 mod command_line;
 mod bad_input;
+mod boards;
 mod way_home;
+mod fault_proxy;
+mod served;

@@ -109,13 +109,7 @@ pub fn open<S: Statement>(bytes: &[u8], keys: &[PublicKey]) -> Result<S, SignedE
 /// As [`open`].
 pub fn open_by_many<S: Statement>(bytes: &[u8], keys: &[PublicKey], threshold: usize) -> Result<S, SignedError> {
     let (envelope, payload) = unwrap::<S>(bytes)?;
-    let signed = keys.iter().filter(|key| is_signed(&envelope, &payload, key)).count();
-    if signed < threshold.max(1) {
-        let names: Vec<String> = keys.iter().map(PublicKey::fingerprint).collect();
-        let expected = names.join(" or ");
-        let expected = if threshold > 1 { format!("{threshold} of {expected}") } else { expected };
-        return Err(SignedError::Signature { expected });
-    }
+    check(&envelope, &payload, keys, threshold)?;
     read(&payload)
 }
 
@@ -125,14 +119,33 @@ pub fn open_by_many<S: Statement>(bytes: &[u8], keys: &[PublicKey], threshold: u
 /// # Errors
 /// As [`open`].
 pub fn open_by_its_own<S: Statement>(bytes: &[u8], key: impl Fn(&S) -> PublicKey) -> Result<S, SignedError> {
+    open_by_its_own_many(bytes, |statement| (vec![key(statement)], 1))
+}
+
+/// The statement of an envelope that has as many signatures of the keys that it itself names as it says it needs.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_by_its_own_many<S: Statement>(
+    bytes: &[u8],
+    keys: impl Fn(&S) -> (Vec<PublicKey>, usize),
+) -> Result<S, SignedError> {
     let (envelope, payload) = unwrap::<S>(bytes)?;
     let statement = read(&payload)?;
-    let key = key(&statement);
-    if is_signed(&envelope, &payload, &key) {
-        Ok(statement)
-    } else {
-        Err(SignedError::Signature { expected: key.fingerprint() })
+    let (keys, threshold) = keys(&statement);
+    check(&envelope, &payload, &keys, threshold)?;
+    Ok(statement)
+}
+
+fn check(envelope: &Envelope, payload: &[u8], keys: &[PublicKey], threshold: usize) -> Result<(), SignedError> {
+    let signed = keys.iter().filter(|key| is_signed(envelope, payload, key)).count();
+    if signed >= threshold.max(1) {
+        return Ok(());
     }
+    let names: Vec<String> = keys.iter().map(PublicKey::fingerprint).collect();
+    let expected = names.join(" or ");
+    let expected = if threshold > 1 { format!("{threshold} of {expected}") } else { expected };
+    Err(SignedError::Signature { expected })
 }
 
 fn unwrap<S: Statement>(bytes: &[u8]) -> Result<(Envelope, Vec<u8>), SignedError> {

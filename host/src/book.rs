@@ -1,14 +1,21 @@
 //! What the host knows, in one SQLite database: WAL, and synced at every commit, as the boards' own stores are.
 
+mod pairs;
+mod keeping;
+
 use std::path::{Path, PathBuf};
 
 use exchange::{Credentials, DeviceName, Digest, PublicKey, ReceivedPair};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 use store::{Event, PairId};
+
+pub(crate) use keeping::{VersionRow, remove_pair, versions_with_erased, withdraw};
+pub(crate) use pairs::insert_host_label;
+pub use pairs::{HomePair, Word, day_of};
 
 /// Upper half of `application_id`; the schema's version is `user_version`.
 const APPLICATION: i32 = 0x6564_6862;
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = ["
     CREATE TABLE devices (name TEXT PRIMARY KEY, key TEXT NOT NULL UNIQUE, board TEXT NOT NULL, version TEXT NOT NULL,
                           state TEXT NOT NULL, user TEXT, secret TEXT, since_s INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE pairs (number INTEGER PRIMARY KEY AUTOINCREMENT, sha256 BLOB NOT NULL UNIQUE, device TEXT NOT NULL,
@@ -20,7 +27,7 @@ const STEPS: [&str; 1] = ["
                             PRIMARY KEY (device, boot, pair)) WITHOUT ROWID;
     CREATE TABLE receipts (shard BLOB NOT NULL, device TEXT NOT NULL, bytes BLOB NOT NULL, at_s INTEGER NOT NULL,
                            PRIMARY KEY (shard, device)) WITHOUT ROWID;
-"];
+", include_str!("book/keeping.sql")];
 
 /// The database does not do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +68,9 @@ pub(crate) struct Book {
 impl Book {
     pub(crate) fn open(path: &Path) -> Result<Book, BookError> {
         let fault = |source| BookError::Sqlite { path: path.to_owned(), source };
-        let connection = Connection::open(path).map_err(fault)?;
+        let mut connection = Connection::open(path).map_err(fault)?;
+        // What is looked up before it is written must still be so when it is written.
+        connection.set_transaction_behavior(TransactionBehavior::Immediate);
         let book = Book { path: path.to_owned(), connection };
         let pragmas = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;
                        PRAGMA busy_timeout = 10000;";
@@ -80,6 +89,27 @@ impl Book {
             book.connection.execute_batch(&batch).map_err(fault)?;
         }
         Ok(book)
+    }
+
+    /// The book as it is now, whatever is written into it meanwhile.
+    pub(crate) fn snapshot(&self) -> Result<Book, BookError> {
+        Book::still(&self.path)
+    }
+
+    /// A book as it is now, to be read only.
+    pub(crate) fn still(path: &Path) -> Result<Book, BookError> {
+        let opened = (|| {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(path, flags)?;
+            connection.execute_batch("PRAGMA busy_timeout = 10000; BEGIN; SELECT 1 FROM pairs LIMIT 1;")?;
+            Ok(Book { path: path.to_owned(), connection })
+        })();
+        opened.map_err(|source| BookError::Sqlite { path: path.to_owned(), source })
+    }
+
+    /// Reads something.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, BookError> {
+        work(&self.connection).map_err(self.fault())
     }
 
     fn fault(&self) -> impl Fn(rusqlite::Error) -> BookError + '_ {
@@ -116,6 +146,15 @@ impl Book {
             })?;
             rows.filter_map(Result::transpose).collect()
         })();
+        read.map_err(self.fault())
+    }
+
+    /// The board that an access key is of: its name, secret and state.
+    pub(crate) fn opened_by(&self, user: &str) -> Result<Option<(String, String, String)>, BookError> {
+        let sql = "SELECT name, secret, state FROM devices WHERE user = ?1 AND secret IS NOT NULL";
+        let read = self.connection.prepare_cached(sql).and_then(|mut statement| {
+            statement.query_row([user], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
+        });
         read.map_err(self.fault())
     }
 
@@ -232,7 +271,16 @@ pub(crate) fn heed(
 ) -> rusqlite::Result<()> {
     let (boot, pair) = (tombstone.boot_id.as_str(), tombstone.pair.to_string());
     let name = params![device.as_str(), boot, pair];
-    transaction.execute("DELETE FROM pairs WHERE device = ?1 AND boot = ?2 AND pair = ?3", name)?;
+    let numbers: Vec<i64> = transaction
+        .prepare("SELECT number FROM pairs WHERE device = ?1 AND boot = ?2 AND pair = ?3")?
+        .query_map(name, |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for number in numbers {
+        for version in keeping::versions_with(transaction, number)? {
+            withdraw(transaction, version, "its board forgot one of its pairs", at_s)?;
+        }
+        remove_pair(transaction, number)?;
+    }
     let sql = "INSERT OR IGNORE INTO forgotten (device, boot, pair, at_s) VALUES (?1, ?2, ?3, ?4)";
     transaction.execute(sql, params![device.as_str(), boot, pair, at_s]).map(drop)
 }

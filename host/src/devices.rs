@@ -2,7 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use exchange::{Credentials, DeviceName, EnrolmentRequest, Grant, PublicKey, SignedError, signed};
+use exchange::release::Root;
+use exchange::{Credentials, DeviceName, EnrolmentRequest, Grant, PublicKey, SecretKey, SignedError, signed};
 
 use crate::book::DeviceRow;
 use crate::home::{Home, HomeError};
@@ -76,6 +77,20 @@ pub struct Approval {
     pub url: Option<String>,
     /// What opens that place, where it is not the host's own.
     pub credentials: Option<Credentials>,
+    /// Whose releases of models it is to take.
+    pub root: Option<Root>,
+}
+
+/// New credentials for the host's own place.
+///
+/// # Errors
+/// A system without randomness.
+pub fn new_credentials() -> Result<Credentials, HomeError> {
+    let (user, secret) =
+        (SecretKey::generate().map_err(HomeError::from)?, SecretKey::generate().map_err(HomeError::from)?);
+    // Twenty capital characters are what tools of S3 expect of an access key.
+    let user: String = user.to_text().to_ascii_uppercase().chars().take(20).collect();
+    Ok(Credentials { user, secret: secret.to_text().trim_end().to_owned(), region: None })
 }
 
 /// A request, whose signature is its own.
@@ -131,9 +146,20 @@ impl Home {
             host: self.key(),
             url: approval.url,
             credentials: approval.credentials,
+            root: approval.root,
         };
         let bytes = signed::sign(&grant, &[self.secret()]);
         Ok((grant, bytes))
+    }
+
+    /// The board that an access key of the host's own place is of, with its secret; nothing for a board that is let in no
+    /// more.
+    ///
+    /// # Errors
+    /// The folder.
+    pub fn opened_by(&self, user: &str) -> Result<Option<(DeviceName, String)>, HomeError> {
+        let found = self.book.opened_by(user)?.filter(|(_, _, state)| state == ACTIVE);
+        Ok(found.and_then(|(name, secret, _)| Some((name.parse().ok()?, secret))))
     }
 
     /// Lets a board in no more. What it has sent stays.
@@ -150,7 +176,8 @@ impl Home {
     }
 }
 
-pub(crate) fn now_s() -> i64 {
+/// Seconds since 1970, by this machine's clock.
+pub fn now_s() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

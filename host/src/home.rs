@@ -10,9 +10,10 @@ use exchange::{PublicKey, SecretKey};
 use crate::book::{Book, BookError};
 use crate::shelf::Shelf;
 
-const KEY: &str = "host.key";
-const BOOK: &str = "inbox.db";
+pub(crate) const KEY: &str = "host.key";
+pub(crate) const BOOK: &str = "inbox.db";
 const LOCK: &str = "lock";
+const VERSION_LOCK: &str = "versions.lock";
 
 /// The folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,11 +39,22 @@ pub enum HomeError {
     #[error(transparent)]
     Book(#[from] BookError),
     /// Another program is at work.
-    #[error("{}: another program takes shards in here", path.display())]
+    #[error("{}: another program is at work here: run this again when it is done", path.display())]
     Busy {
         /// The folder.
         path: PathBuf,
     },
+}
+
+/// The right to do something in a host's folder, as long as it is there.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A child that is just being started holds the same open file for a moment: closing it would not be enough.
+        let _ = self.0.unlock();
+    }
 }
 
 /// A host's folder, its key and its book.
@@ -93,20 +105,38 @@ impl Home {
         self.folder.join("quarantine")
     }
 
-    /// The right to take shards in, as long as the file is open.
-    pub(crate) fn lock(&self) -> Result<File, HomeError> {
-        let path = self.folder.join(LOCK);
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(crate) fn versions_folder(&self) -> PathBuf {
+        self.folder.join("versions")
+    }
+
+    /// The right to take shards in.
+    pub(crate) fn lock(&self) -> Result<Lock, HomeError> {
+        self.lock_of(LOCK)
+    }
+
+    /// The right to write and remove versions. Who needs both takes the other one first.
+    pub(crate) fn version_lock(&self) -> Result<Lock, HomeError> {
+        self.lock_of(VERSION_LOCK)
+    }
+
+    fn lock_of(&self, name: &str) -> Result<Lock, HomeError> {
+        let path = self.folder.join(name);
         let fault = |source| HomeError::System { path: path.clone(), source };
         let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(fault)?;
         match lock.try_lock() {
-            Ok(()) => Ok(lock),
+            Ok(()) => Ok(Lock(lock)),
             Err(TryLockError::WouldBlock) => Err(HomeError::Busy { path: self.folder.clone() }),
             Err(TryLockError::Error(source)) => Err(fault(source)),
         }
     }
 }
 
-fn key(path: &Path) -> Result<SecretKey, HomeError> {
+/// The secret key of a file, which is made if it is not there.
+pub(crate) fn key(path: &Path) -> Result<SecretKey, HomeError> {
     let fault = |source| HomeError::System { path: path.to_owned(), source };
     match fs::read_to_string(path) {
         Ok(text) => SecretKey::from_text(&text).map_err(|_| HomeError::Key { path: path.to_owned() }),

@@ -5,7 +5,6 @@
 //! shard taken away.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 
@@ -22,7 +21,8 @@ use store::Event;
 use crate::book::{self, BookError};
 use crate::decoder::Decoder;
 use crate::devices::{Device, Standing, now_s};
-use crate::home::{Home, HomeError};
+use crate::home::{Home, HomeError, Lock};
+use crate::versions;
 
 /// Why shards are not taken in.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +76,7 @@ pub struct Inbox<'i> {
     objects: &'i mut Objects,
     decoder: &'i mut Decoder,
     /// Held as long as this is.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl<'i> Inbox<'i> {
@@ -101,12 +101,13 @@ impl<'i> Inbox<'i> {
         let mut summary = Summary::default();
         let known: BTreeMap<String, Device> =
             self.home.devices()?.into_iter().map(|device| (device.name.as_str().to_owned(), device)).collect();
-        let names = self.objects.list("devices")?;
-        let shard = |(name, length): &'_ (String, u64)| {
-            let (board, digest) = place_of(name)?;
-            Some((board.to_owned(), digest, *length))
-        };
-        let shards: Vec<(String, Digest, u64)> = names.iter().filter_map(shard).collect();
+        let mut shards: Vec<(String, Digest, u64)> = Vec::new();
+        for board in self.objects.folders("devices")? {
+            for (name, length) in self.objects.list(&format!("devices/{board}/shards"))? {
+                let shard = place_of(&name).filter(|(of, _)| *of == board);
+                shards.extend(shard.map(|(_, digest)| (board.clone(), digest, length)));
+            }
+        }
         for (number, (board, digest, length)) in shards.iter().enumerate() {
             tell(number, shards.len());
             match known.get(board).filter(|device| device.standing == Standing::Active) {
@@ -115,6 +116,8 @@ impl<'i> Inbox<'i> {
             }
         }
         tell(shards.len(), shards.len());
+        // A version with a pair that its board forgot goes with it.
+        versions::remove_withdrawn(self.home)?;
         Ok(summary)
     }
 
@@ -220,7 +223,9 @@ impl<'i> Inbox<'i> {
     ) -> Result<Option<String>, InboxError> {
         let pair = &received.pair;
         // A tombstone may have overtaken it.
-        if self.home.book.is_forgotten(device, pair.facts.boot_id.as_str(), pair.facts.id)? {
+        let is_gone = self.home.book.is_forgotten(device, pair.facts.boot_id.as_str(), pair.facts.id)?;
+        // The operator's deletion is of this very pair, whichever board sends it.
+        if is_gone || self.home.book.is_erased(Digest::from(pair.sha256))? {
             return Ok(None);
         }
         if self.home.book.has(Digest::from(pair.sha256))? {

@@ -1,5 +1,6 @@
 //! Shards that have come home, each under the name by which it came: `shards/ab/abcd….tar`, readable by WebDataset's own readers.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -36,20 +37,43 @@ impl Shelf {
         file.keep(Existing::Replace)
     }
 
+    /// Bytes of a shard.
+    pub(crate) fn read(&self, shard: Digest, at: u64, length: u64) -> io::Result<Vec<u8>> {
+        let length = usize::try_from(length).ok().filter(|length| *length <= shard::MAX_SHARD_BYTES);
+        let mut bytes = vec![0; length.ok_or_else(|| io::Error::other("a picture is longer than any shard"))?];
+        File::open(self.path(shard))?.read_exact_at(&mut bytes, at)?;
+        Ok(bytes)
+    }
+
     /// Writes zeros over everything of a pair, in its place: the tar stays one, and the other pairs stay where they are.
     pub(crate) fn erase(&self, shard: Digest, pair: Digest) -> io::Result<()> {
+        self.erase_all(shard, &BTreeSet::from([pair]))
+    }
+
+    /// As [`Shelf::erase`], of several pairs.
+    pub(crate) fn erase_all(&self, shard: Digest, pairs: &BTreeSet<Digest>) -> io::Result<()> {
         let path = self.path(shard);
         let bytes = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             read => read?,
         };
-        let places = shard::places_of(&bytes, pair).map_err(io::Error::other)?;
         let file = File::options().write(true).open(&path)?;
-        for place in places {
-            let zeros = vec![0; usize::try_from(place.end - place.start).unwrap_or_default()];
-            file.write_all_at(&zeros, place.start)?;
+        for pair in pairs {
+            for place in shard::places_of(&bytes, *pair).map_err(io::Error::other)? {
+                let zeros = vec![0; usize::try_from(place.end - place.start).unwrap_or_default()];
+                file.write_all_at(&zeros, place.start)?;
+            }
         }
         file.sync_all()
+    }
+
+    /// Removes a shard in which no pair is left.
+    pub(crate) fn remove(&self, shard: Digest) -> io::Result<()> {
+        let path = self.path(shard);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.and_then(|()| path.parent().map_or(Ok(()), dataset::disk::sync_folder)),
+        }
     }
 }
 

@@ -42,6 +42,10 @@ const MAX_ANSWER: usize = 32 << 20;
 const SMALL_DIFFERENCE_S: u64 = 60;
 /// What S3 says to a request of another time. Source: Amazon S3, "Error responses".
 const SKEWED: &[u8] = b"RequestTimeTooSkewed";
+/// How S3 calls requests that were cut or changed on their way.
+///
+/// Source: Amazon S3 API Reference, "Error responses".
+const DAMAGED: [&[u8]; 4] = [b"BadDigest", b"XAmzContentSHA256Mismatch", b"IncompleteBody", b"RequestTimeout"];
 
 /// How requests are let in.
 pub(crate) enum Access {
@@ -238,6 +242,7 @@ impl Service {
                 let after = headers.get(header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
                 Some(RemoteError::Busy { reason: words(), after: after.map(Duration::from_secs) })
             }
+            400 if is_damaged(answer) => Some(RemoteError::Busy { reason: words(), after: None }),
             _ => Some(RemoteError::Refused(words())),
         };
         self.witness.seen().fault = fault;
@@ -282,6 +287,11 @@ fn first_words(answer: &[u8]) -> String {
     let words = inside("Message").or_else(|| inside("title")).unwrap_or_default();
     let words: String = words.chars().filter(|c| !c.is_control()).take(160).collect();
     if words.is_empty() { words } else { format!(", {words}") }
+}
+
+/// Whether a request did not arrive as it was sent: a server that says nothing could not read it at all.
+fn is_damaged(answer: &[u8]) -> bool {
+    answer.is_empty() || DAMAGED.iter().any(|code| memchr::memmem::find(answer, code).is_some())
 }
 
 fn is_skewed(answer: &[u8]) -> bool {

@@ -172,6 +172,20 @@ impl Objects {
         Ok(names)
     }
 
+    /// The folders right under a folder, by their last names, in order.
+    ///
+    /// # Errors
+    /// See [`RemoteError`].
+    pub fn folders(&self, folder: &str) -> Result<Vec<String>, RemoteError> {
+        let place = self.place(folder);
+        let listed = self.ask(self.store.list_with_delimiter(Some(&place)))?;
+        let folders = listed.map(|listed| listed.common_prefixes).unwrap_or_default();
+        let mut names: Vec<String> =
+            folders.iter().filter_map(|place| Some(place.parts().next_back()?.as_ref().to_owned())).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// Removes an object; one that is not there is none.
     ///
     /// # Errors
@@ -235,6 +249,16 @@ impl Remote for Objects {
             None => Ok(None),
             Some(Some(bytes)) if bytes.len() <= most => Ok(Some(bytes.to_vec())),
             Some(_) => Err(RemoteError::Stranger(format!("{name} has more than {most} bytes"))),
+        }
+    }
+
+    fn piece(&mut self, name: &str, from: u64, most: usize) -> Result<Option<Vec<u8>>, RemoteError> {
+        let place = self.place(name);
+        let bytes = self.ask(self.store.get_range(&place, from..from.saturating_add(most as u64)))?;
+        match bytes {
+            Some(bytes) if bytes.len() <= most => Ok(Some(bytes.to_vec())),
+            Some(_) => Err(RemoteError::Stranger(format!("of {name} more came than was asked for"))),
+            None => Ok(None),
         }
     }
 

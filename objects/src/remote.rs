@@ -16,6 +16,12 @@ pub trait Remote {
     /// See [`RemoteError`].
     fn get(&mut self, name: &str, most: usize) -> Result<Option<Vec<u8>>, RemoteError>;
 
+    /// At most so many bytes of an object, from a place in it on; nothing if it is not there or ends before that.
+    ///
+    /// # Errors
+    /// See [`RemoteError`].
+    fn piece(&mut self, name: &str, from: u64, most: usize) -> Result<Option<Vec<u8>>, RemoteError>;
+
     /// Puts an object there. That it answers is no proof.
     ///
     /// # Errors

@@ -179,7 +179,14 @@ mod tests {
     use super::*;
 
     fn grant(key: PublicKey, host: &SecretKey) -> Vec<u8> {
-        let grant = Grant { device: "garden".parse().unwrap(), key, host: host.public(), url: None, credentials: None, root: None };
+        let grant = Grant {
+            device: "garden".parse().unwrap(),
+            key,
+            host: host.public(),
+            url: None,
+            credentials: None,
+            root: None,
+        };
         signed::sign(&grant, &[host])
     }
 

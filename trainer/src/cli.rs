@@ -12,7 +12,14 @@ mod train;
 mod capfilt;
 mod evaluate;
 mod devices;
+mod source;
 mod inbox;
+mod serve;
+mod pairs;
+mod datasets;
+mod keeping;
+mod root;
+mod publish;
 
 /// Trains BLIP from pairs, filters and re-captions them, and measures.
 #[derive(Parser)]
@@ -39,6 +46,20 @@ enum Command {
     Devices(devices::Devices),
     /// Take in what boards have sent, and sign for what is safe
     Inbox(inbox::TakeIn),
+    /// Look at pairs that came home, and say which are good
+    Pairs(pairs::Pairs),
+    /// Make numbered datasets of the pairs that came home
+    Dataset(datasets::Datasets),
+    /// Copy the host's folder, again and again
+    Backup(keeping::Backup),
+    /// Delete pairs that arrived long ago
+    Retention(keeping::Keep),
+    /// Be the host: the place where boards put pairs and find receipts and releases, the inbox, and the operator's page
+    Serve(serve::Serve),
+    /// The keys above all: who may release models for boards
+    Root(root::Roots),
+    /// Release models for boards
+    Publish(publish::Publish),
     /// Decode pictures from standard input in little memory: what "inbox" starts
     #[command(hide = true)]
     DecodePictures,
@@ -76,6 +97,13 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Scenes(scenes) => scenes.run(),
         Command::Devices(devices) => devices.run(),
         Command::Inbox(inbox) => inbox.run(),
+        Command::Pairs(pairs) => pairs.run(),
+        Command::Dataset(datasets) => datasets.run(),
+        Command::Backup(backup) => backup.run(),
+        Command::Retention(keep) => keep.run(),
+        Command::Serve(serve) => serve.run(),
+        Command::Root(roots) => roots.run(),
+        Command::Publish(publish) => publish.run(),
         Command::DecodePictures => Ok(host::decoder::decode()?),
     }
 }

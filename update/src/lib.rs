@@ -1,1 +1,31 @@
-//! Releases taken up by a board.
+//! Releases taken up by a board: fetched, verified, tried in a slot, kept or given back.
+//!
+//! ```text
+//! updates/state.json     what is believed, what runs, what is tried, what was given back
+//! updates/slots/a, b     two bundles; the third is the factory's, which lies elsewhere and never changes
+//! updates/partial/SHA    files that are on their way
+//! ```
+//!
+//! A slot is written only while nothing runs from it, and counts only when the state says so, which it does after everything in the
+//! slot is on the disk. A try is counted before the load: whatever a bad release does to the board, it has three.
+//!
+//! Modules stand in the order in which the data meets them, and a module uses only those above it.
+
+#![forbid(unsafe_code)]
+
+mod state;
+mod slots;
+mod files;
+mod fetching;
+mod reports;
+
+pub use fetching::{Fetched, Offered};
+pub use slots::{Chosen, UpdateError, Updates};
+pub use state::{Denied, Filled, Slot, State, Trial};
+
+use std::path::{Path, PathBuf};
+
+/// Where a board keeps releases, by the folder of its pairs: beside it.
+pub fn folder_beside(pairs: &Path) -> PathBuf {
+    pairs.parent().unwrap_or(pairs).join("updates")
+}

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use exchange::{Credentials, DeviceName};
-use host::devices::{Approval, read_request};
+use host::devices::{Approval, new_credentials, read_request};
 use host::{Home, Standing};
 use serde_json::json;
+use server::BUCKET;
 use terminal::{printable, shown};
 
 /// Boards that this host knows.
@@ -58,6 +59,10 @@ struct Approve {
     /// Where its shards are to go: s3://BUCKET/FOLDER?endpoint=URL, https://HOST/FOLDER (WebDAV) or file:///FOLDER
     #[arg(long)]
     url: Option<String>,
+    /// Address under which boards reach this host where "edgeblip-trainer serve" runs, as https://host.example:9000: the
+    /// board gets a key of its own, and one that it had before opens nothing any more
+    #[arg(long, value_name = "URL", conflicts_with_all = ["url", "user"])]
+    served: Option<String>,
     /// Access key of S3, or user of WebDAV; its secret is read from EDGEBLIP_SECRET
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
@@ -118,16 +123,19 @@ impl Approve {
     fn run(self) -> Result<()> {
         let bytes = read_small(&self.request)?;
         let request = read_request(&bytes).with_context(|| shown(&self.request))?;
-        let credentials = match self.user {
-            None => None,
-            Some(user) => {
+        let credentials = match (self.user, &self.served) {
+            (None, None) => None,
+            (None, Some(_)) => Some(new_credentials()?),
+            (Some(user), _) => {
                 let secret =
                     std::env::var("EDGEBLIP_SECRET").context("EDGEBLIP_SECRET: set it to the secret of --user")?;
                 Some(Credentials { user, secret, region: self.region })
             }
         };
-        let approval = Approval { name: self.name, url: self.url, credentials };
-        let (grant, bytes) = Home::open(&self.place.host)?.approve(&bytes, approval)?;
+        let mut home = Home::open(&self.place.host)?;
+        let url = self.served.map(|served| format!("s3://{BUCKET}?endpoint={served}")).or(self.url);
+        let approval = Approval { name: self.name, url, credentials, root: home.root()? };
+        let (grant, bytes) = home.approve(&bytes, approval)?;
         write_secret(&self.out, &bytes)?;
         if self.place.json {
             let row = json!({
@@ -147,13 +155,13 @@ impl Approve {
 /// Far more than any request.
 const MAX_REQUEST_BYTES: u64 = 1 << 20;
 
-fn read_small(path: &Path) -> Result<Vec<u8>> {
+pub(super) fn read_small(path: &Path) -> Result<Vec<u8>> {
     let file = std::fs::metadata(path).with_context(|| shown(path))?;
     ensure!(file.len() <= MAX_REQUEST_BYTES, "{}: it is too long to be a board's request", shown(path));
     std::fs::read(path).with_context(|| shown(path))
 }
 
-fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
     use dataset::disk::{Existing, WholeFile};
     let written = (|| {
         let mut file = WholeFile::secret_beside(path)?;

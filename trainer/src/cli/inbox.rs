@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use exchange::Credentials;
-use host::{Decoder, Home, Inbox, InboxError, Program, Summary};
-use objects::{Objects, Options};
+use host::{Decoder, Home, HomeError, Inbox, InboxError, Program, Summary};
+use objects::Objects;
 use terminal::printable;
 use terminal::progress::Progress;
+
+use super::source::Source;
 
 /// From one failure of a place to the next try.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -21,13 +22,8 @@ pub struct TakeIn {
     /// The host's folder; it is made if it is not there
     #[arg(long, value_name = "DIR")]
     host: PathBuf,
-    /// Where the boards put shards; DIR/objects if none is named. For S3 and WebDAV, EDGEBLIP_USER and EDGEBLIP_SECRET
-    /// open it
-    #[arg(long, value_name = "URL")]
-    from: Option<String>,
-    /// File of certificates in PEM that vouch for that place
-    #[arg(long, value_name = "FILE")]
-    authority: Option<PathBuf>,
+    #[command(flatten)]
+    source: Source,
     /// Look again after so many seconds, and do not end
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     every: Option<u32>,
@@ -36,40 +32,25 @@ pub struct TakeIn {
     json: bool,
 }
 
-impl TakeIn {
-    pub fn run(self) -> Result<()> {
-        let mut home = Home::open(&self.host)?;
-        let url = match &self.from {
-            Some(url) => url.clone(),
-            None => format!("file://{}", home.objects()?.display()),
-        };
-        let credentials = match (std::env::var("EDGEBLIP_USER"), std::env::var("EDGEBLIP_SECRET")) {
-            (Ok(user), Ok(secret)) => Some(Credentials { user, secret, region: std::env::var("EDGEBLIP_REGION").ok() }),
-            _ => None,
-        };
-        let options = Options { credentials, authority: self.authority.clone(), rate: None };
-        let mut objects = Objects::open(&url, &options)?;
+/// What takes shards in.
+pub(super) struct Taker {
+    pub(super) home: Home,
+    pub(super) objects: Objects,
+    decoder: Decoder,
+}
+
+impl Taker {
+    pub(super) fn new(home: Home, objects: Objects) -> Result<Taker> {
         let path = std::env::current_exe().context("finding this program")?;
-        let mut decoder = Decoder::new(Program { path, arguments: vec!["decode-pictures".to_owned()] });
-        loop {
-            match self.look(&mut home, &mut objects, &mut decoder) {
-                Ok(summary) => self.tell(&summary)?,
-                // A place that is away comes back.
-                Err(error @ InboxError::Remote(_)) if self.every.is_some() => {
-                    eprintln!("edgeblip-trainer: {}", terminal::explained(&error));
-                    std::thread::sleep(AGAIN);
-                }
-                Err(error) => return Err(error.into()),
-            }
-            let Some(seconds) = self.every else { return Ok(()) };
-            std::thread::sleep(Duration::from_secs(u64::from(seconds)));
-        }
+        let decoder = Decoder::new(Program { path, arguments: vec!["decode-pictures".to_owned()] });
+        Ok(Taker { home, objects, decoder })
     }
 
-    fn look(&self, home: &mut Home, objects: &mut Objects, decoder: &mut Decoder) -> Result<Summary, InboxError> {
+    /// Takes in what is there.
+    pub(super) fn look(&mut self) -> Result<Summary, InboxError> {
         let progress = Progress::new("shards");
         let mut begun = false;
-        let summary = Inbox::open(home, objects, decoder)?.run(|done, all| {
+        let summary = Inbox::open(&mut self.home, &mut self.objects, &mut self.decoder)?.run(|done, all| {
             if all > 0 && !begun {
                 progress.stage("taking in", all);
                 begun = true;
@@ -83,25 +64,60 @@ impl TakeIn {
         }
         Ok(summary)
     }
+}
+
+/// Whether another look may go better: a place that is away comes back, and another program ends.
+pub(super) fn is_passing(error: &InboxError) -> bool {
+    matches!(error, InboxError::Remote(_) | InboxError::Home(HomeError::Busy { .. }))
+}
+
+impl TakeIn {
+    pub fn run(self) -> Result<()> {
+        let home = Home::open(&self.host)?;
+        let objects = self.source.open(&home)?;
+        let mut taker = Taker::new(home, objects)?;
+        loop {
+            match taker.look() {
+                Ok(summary) => self.tell(&summary)?,
+                Err(error) if self.every.is_some() && is_passing(&error) => {
+                    eprintln!("edgeblip-trainer: {}", terminal::explained(&error));
+                    std::thread::sleep(AGAIN);
+                }
+                Err(error) => return Err(error.into()),
+            }
+            let Some(seconds) = self.every else { return Ok(()) };
+            std::thread::sleep(Duration::from_secs(u64::from(seconds)));
+        }
+    }
 
     fn tell(&self, summary: &Summary) -> Result<()> {
         if self.json {
             println!("{}", terminal::json(summary)?);
             return Ok(());
         }
-        let Summary { shards, pairs, again, refused, forgotten, broken, quarantined, unknown } = summary;
-        if self.every.is_none() || *shards > 0 {
-            println!("{shards} shards: {pairs} pairs new, {again} known, {refused} refused, {forgotten} forgotten");
+        if self.every.is_none() || summary.shards > 0 {
+            tell_shards(summary);
         }
-        if *broken > 0 {
-            println!("{broken} files were cut or changed on their way: the boards send them again");
-        }
-        if *quarantined > 0 {
-            println!("{quarantined} files are set aside: no board writes such");
-        }
-        for (board, shards) in unknown {
-            println!("{}: {shards} shards of a board that is not let in", printable(board));
-        }
+        tell_faults(summary);
         Ok(())
+    }
+}
+
+/// What came, in words.
+pub(super) fn tell_shards(summary: &Summary) {
+    let Summary { shards, pairs, again, refused, forgotten, .. } = summary;
+    println!("{shards} shards: {pairs} pairs new, {again} known, {refused} refused, {forgotten} forgotten");
+}
+
+fn tell_faults(summary: &Summary) {
+    let Summary { broken, quarantined, unknown, .. } = summary;
+    if *broken > 0 {
+        println!("{broken} files were cut or changed on their way: the boards send them again");
+    }
+    if *quarantined > 0 {
+        println!("{quarantined} files are set aside: no board writes such");
+    }
+    for (board, shards) in unknown {
+        println!("{}: {shards} shards of a board that is not let in", printable(board));
     }
 }

@@ -1,0 +1,105 @@
+//! Files that were signed or are to be: roots, bundles.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use blip::manifest::{FileFacts, MANIFEST, MAX_MANIFEST_BYTES, Manifest};
+use exchange::release::{ReleasedFile, Root, root_place};
+use exchange::signed::{self, SignedError};
+use exchange::{Digest, Statement, Trust};
+use sha2::Digest as _;
+
+use super::PublishError;
+
+/// Most versions of a root, one after the other.
+const MAX_ROOTS: u32 = 1024;
+/// Bytes that are hashed at once.
+const PIECE: usize = 1 << 20;
+
+/// Follows the roots that were adopted, from the first to the last.
+pub(super) fn believed(folder: &Path) -> Result<Option<Trust>, PublishError> {
+    let listed = match fs::read_dir(folder.join("releases/roots")) {
+        Ok(listed) => listed,
+        Err(_) => return Ok(None),
+    };
+    let version = |name: std::ffi::OsString| name.to_str()?.strip_suffix(".json")?.parse::<u32>().ok();
+    let Some(first) = listed.filter_map(|entry| version(entry.ok()?.file_name())).min() else { return Ok(None) };
+    let mut trust: Option<Trust> = None;
+    for version in first..first.saturating_add(MAX_ROOTS) {
+        let path = folder.join(root_place(version));
+        let Some(bytes) = read_known(&path, Root::MAX_BYTES)? else { break };
+        trust = Some(match trust {
+            None => first_root(&path, &bytes)?,
+            Some(mut trust) => {
+                trust.follow(&bytes).map_err(|source| PublishError::Statement { path, source })?;
+                trust
+            }
+        });
+    }
+    Ok(trust)
+}
+
+/// The root that somebody brings in person: signed by itself.
+pub(super) fn first_root(path: &Path, bytes: &[u8]) -> Result<Trust, PublishError> {
+    let root = read_root(bytes).map_err(|source| PublishError::Signed { path: path.to_owned(), source })?;
+    Trust::new(root).map_err(|source| PublishError::Statement { path: path.to_owned(), source })
+}
+
+/// A root by its own keys, as whoever brings it shows it.
+///
+/// # Errors
+/// Bytes that are no root.
+pub fn read_root(bytes: &[u8]) -> Result<Root, SignedError> {
+    signed::open_by_its_own_many(bytes, |root: &Root| (root.keys.clone(), usize::from(root.threshold)))
+}
+
+/// The bundle's id, and its files with what the manifest says of them.
+pub(super) fn bundle_files(bundle: &Path) -> Result<(Digest, BTreeMap<String, ReleasedFile>), PublishError> {
+    let path = bundle.join(MANIFEST);
+    let bytes = read(&path, MAX_MANIFEST_BYTES)?;
+    let manifest =
+        Manifest::from_json(&bytes).map_err(|source| PublishError::Manifest { path: path.clone(), source })?;
+    let id = Digest::of(&bytes);
+    let mut files = BTreeMap::from([(MANIFEST.to_owned(), ReleasedFile { sha256: id, bytes: bytes.len() as u64 })]);
+    for (name, FileFacts { bytes, sha256 }) in &manifest.files {
+        let path = bundle.join(name);
+        let found = hash(&path).map_err(|source| PublishError::System { path: path.clone(), source })?;
+        if found.sha256.to_string() != *sha256 || found.bytes != *bytes {
+            return Err(PublishError::Damaged { path });
+        }
+        files.insert(name.clone(), found);
+    }
+    Ok((id, files))
+}
+
+fn hash(path: &Path) -> io::Result<ReleasedFile> {
+    let mut file = File::open(path)?;
+    let (mut hasher, mut piece, mut bytes) = (sha2::Sha256::new(), vec![0; PIECE], 0);
+    loop {
+        let count = file.read(&mut piece)?;
+        if count == 0 {
+            let sha256: [u8; 32] = hasher.finalize().into();
+            return Ok(ReleasedFile { sha256: sha256.into(), bytes });
+        }
+        hasher.update(piece.get(..count).unwrap_or_default());
+        bytes += count as u64;
+    }
+}
+
+/// A file of at most so many bytes.
+pub(super) fn read(path: &Path, most: usize) -> Result<Vec<u8>, PublishError> {
+    let fault = |source| PublishError::System { path: path.to_owned(), source };
+    read_known(path, most)?.ok_or_else(|| fault(io::ErrorKind::NotFound.into()))
+}
+
+pub(super) fn read_known(path: &Path, most: usize) -> Result<Option<Vec<u8>>, PublishError> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(PublishError::System { path: path.to_owned(), source }),
+    }
+}

@@ -1,0 +1,223 @@
+//! `serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use axum::Router;
+use axum::routing::get;
+use clap::Args;
+use desk::Desk;
+use host::devices::now_s;
+use host::{Home, Releases};
+use objects::Objects;
+use serde_json::json;
+use server::{Access, Counters, Folder, Limits, Listener, Place, Stop, certificate};
+use terminal::explained;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use super::inbox::{Taker, is_passing, tell_shards};
+use super::source::Source;
+
+/// Be the host: the place where boards put pairs and find receipts and releases, the inbox, and the operator's page.
+#[derive(Args)]
+pub struct Serve {
+    /// The host's folder; it is made if it is not there
+    #[arg(long, value_name = "DIR")]
+    host: PathBuf,
+    /// Where boards reach it. Beyond this machine it needs a certificate
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000")]
+    listen: SocketAddr,
+    /// Certificate chain in PEM
+    #[arg(long, value_name = "FILE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// The certificate's key in PEM
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
+    /// Listen beyond this machine without a certificate, as behind a proxy that has one: whoever is on the way sees every
+    /// picture
+    #[arg(long, conflicts_with = "certificate")]
+    plain: bool,
+    /// Where the operator's page and the metrics are, for this machine alone
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9001")]
+    page: SocketAddr,
+    /// Another place, as an S3 cluster, in this host's stead: this program then takes in what is there, and listens for
+    /// no board
+    #[command(flatten)]
+    source: Source,
+    /// Look for shards at least every so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    every: u32,
+    /// Most MiB of one board's that wait to be taken in
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    waiting_mib: u32,
+    /// Most MiB that one board may send in a day, UTC
+    #[arg(long, value_name = "MIB")]
+    day_mib: Option<u32>,
+    /// MiB of the disk that stay free
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    keep_free_mib: u32,
+    /// Where the page's "Back up now" copies the host to
+    #[arg(long, value_name = "DIR")]
+    backup: Option<PathBuf>,
+    /// Print JSON: first where it listens, and then one object a look that found something
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the host listens at.
+struct Listening {
+    place: Option<(Listener, Place, Access)>,
+    page: Listener,
+    router: Router,
+    counters: Counters,
+}
+
+impl Serve {
+    pub fn run(self) -> Result<()> {
+        ensure!(
+            self.page.ip().is_loopback(),
+            "--page {}: the page knows no passwords and is for this machine alone; reach it through SSH",
+            self.page
+        );
+        let is_far = !self.listen.ip().is_loopback() && self.source.from.is_none();
+        ensure!(
+            !is_far || self.certificate.is_some() || self.plain,
+            "--listen {}: give --certificate and --key, or --plain behind a proxy that has them",
+            self.listen
+        );
+        let home = Home::open(&self.host)?;
+        let objects = self.source.open(&home)?;
+        let taker = Taker::new(home, objects)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting")?;
+        runtime.block_on(self.serve(taker))
+    }
+
+    async fn serve(self, taker: Taker) -> Result<()> {
+        let (sayer, stop) = Stop::new();
+        let arrived = Arc::new(Notify::new());
+        let Listening { place, page, router, counters } = self.listen(&arrived, &stop).await?;
+        self.tell_addresses(place.as_ref().map(|(listener, ..)| listener), &page)?;
+        let mut terminate = signal(SignalKind::terminate()).context("hearing signals")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("hearing signals")?;
+        let pages = tokio::spawn(page.serve_page(router));
+        let places = place.map(|(listener, place, access)| tokio::spawn(listener.serve_place(place, access, counters)));
+        let taking =
+            tokio::spawn(take_in(taker, arrived, stop.clone(), Duration::from_secs(u64::from(self.every)), self.json));
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        // Whoever listens for it is gone only if it has ended.
+        let _ = sayer.send(true);
+        for task in [Some(pages), places, Some(taking)].into_iter().flatten() {
+            task.await.context("stopping")?;
+        }
+        Ok(())
+    }
+
+    async fn listen(&self, arrived: &Arc<Notify>, stop: &Stop) -> Result<Listening> {
+        let counters = Counters::default();
+        let folder = Folder::open(&self.host).with_context(|| terminal::shown(&self.host))?;
+        let place = match &self.source.from {
+            Some(_) => None,
+            None => {
+                let tls = self.certificate.as_deref().zip(self.key.as_deref());
+                let tls = tls.map(|(chain, key)| certificate(chain, key)).transpose()?;
+                let mib = |mib: u32| u64::from(mib) << 20;
+                let limits = Limits {
+                    waiting_bytes: mib(self.waiting_mib),
+                    day_bytes: self.day_mib.map(mib),
+                    keep_free: mib(self.keep_free_mib),
+                };
+                let access = Access::open(&self.host, counters.clone())?;
+                let place = Place::new(folder.clone(), limits, counters.clone(), Arc::clone(arrived));
+                Some((Listener::bind(self.listen, tls, stop.clone()).await?, place, access))
+            }
+        };
+        let page = Listener::bind(self.page, None, stop.clone()).await?;
+        let desk = desk::router(Desk { host: self.host.clone(), backup: self.backup.clone() });
+        let counted = counters.clone();
+        let metrics = move || async move { counted.text(folder.free_bytes().unwrap_or(0)) };
+        let router =
+            Router::new().route("/metrics", get(metrics)).route("/healthz", get(|| async { "ok\n" })).merge(desk);
+        Ok(Listening { place, page, router, counters })
+    }
+
+    fn tell_addresses(&self, place: Option<&Listener>, page: &Listener) -> Result<()> {
+        let (place, page) = (place.map(Listener::address).transpose()?, page.address()?);
+        if self.json {
+            println!("{}", terminal::json(&json!({ "listen": place, "page": page }))?);
+            return Ok(());
+        }
+        if let Some(place) = place {
+            let scheme = if self.certificate.is_some() { "https" } else { "http" };
+            println!(
+                "boards: {scheme}://{place}  (let them in with \"edgeblip-trainer devices approve --served URL\")"
+            );
+        }
+        println!("page:   http://{page}/");
+        Ok(())
+    }
+}
+
+/// Takes in what arrives, and keeps the word about the newest release fresh, until it is time to stop.
+async fn take_in(mut taker: Taker, arrived: Arc<Notify>, stop: Stop, every: Duration, as_json: bool) {
+    let mut stop = std::pin::pin!(stop.wait());
+    let mut trouble = Trouble::default();
+    loop {
+        let looked = tokio::task::spawn_blocking(move || {
+            look(&mut taker, as_json);
+            trouble.tell(keep_fresh(&taker.home, &mut taker.objects));
+            (taker, trouble)
+        });
+        (taker, trouble) = match looked.await {
+            Ok(kept) => kept,
+            Err(error) => {
+                eprintln!("edgeblip-trainer: taking in has ended: {error}");
+                return;
+            }
+        };
+        tokio::select! {
+            () = arrived.notified() => {}
+            () = tokio::time::sleep(every) => {}
+            () = &mut stop => return,
+        }
+    }
+}
+
+fn look(taker: &mut Taker, as_json: bool) {
+    match taker.look() {
+        Ok(summary) if summary.shards + summary.broken == 0 => {}
+        Ok(summary) if as_json => match terminal::json(&summary) {
+            Ok(line) => println!("{line}"),
+            Err(error) => eprintln!("edgeblip-trainer: {error}"),
+        },
+        Ok(summary) => tell_shards(&summary),
+        Err(error) if is_passing(&error) => {}
+        // The next look may find a disk with room.
+        Err(error) => eprintln!("edgeblip-trainer: {}", explained(&error)),
+    }
+}
+
+/// Says once what is wrong, and again when something else is.
+#[derive(Default)]
+struct Trouble(Option<String>);
+
+impl Trouble {
+    fn tell(&mut self, done: Result<()>) {
+        let words = done.err().map(|error| format!("{error:#}"));
+        if let Some(words) = words.as_ref().filter(|words| self.0.as_ref() != Some(*words)) {
+            eprintln!("edgeblip-trainer: the word about the newest release is not renewed: {words}");
+        }
+        self.0 = words;
+    }
+}
+
+fn keep_fresh(home: &Home, objects: &mut Objects) -> Result<()> {
+    Releases::open(home, objects)?.keep_fresh(now_s())?;
+    Ok(())
+}

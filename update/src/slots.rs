@@ -1,0 +1,242 @@
+//! The slots of a board, and what is done with them.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use dataset::disk::{Existing, WholeFile};
+use exchange::release::{ReleaseError, Root};
+use exchange::{Digest, Trust};
+use objects::RemoteError;
+
+use crate::files;
+use crate::state::{Slot, SlotError, State, TRIES, Trial, printable};
+
+const STATE: &str = "state.json";
+/// Far more than any state.
+const MAX_STATE: u64 = 4 << 20;
+
+/// What a board cannot do with releases.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    /// A file.
+    #[error("{}: {source}", path.display())]
+    System {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The disk is too small.
+    #[error("{}: the release takes {} MiB and {} MiB are free: make room", path.display(), needed >> 20, free >> 20)]
+    NoRoom {
+        /// Where it was to go.
+        path: PathBuf,
+        /// Bytes that it takes, and what is left to others.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// The place where releases lie.
+    #[error("{0}")]
+    Remote(#[from] RemoteError),
+    /// The release, or what is said of it.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// Something that must be there is not.
+    #[error("the host has announced a release, and {0} is not there")]
+    Missing(String),
+    /// A file that is not what was signed.
+    #[error("the file {name} of the release is not the one that was signed")]
+    OtherFile {
+        /// The file.
+        name: String,
+    },
+    /// No such slot.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// There is nothing in that slot.
+    #[error("slot {0} is empty: \"edgeblip bundle list\" says what is where")]
+    Empty(Slot),
+}
+
+/// What is to be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// Which slot that is.
+    pub slot: Slot,
+    /// Its folder; nothing for the factory's bundle.
+    pub folder: Option<PathBuf>,
+    /// Whether it is tried: it must show that it works.
+    pub is_trial: bool,
+}
+
+/// The releases on a board.
+#[derive(Clone, Debug)]
+pub struct Updates {
+    folder: PathBuf,
+}
+
+impl Updates {
+    /// The releases in a folder, which need not be there.
+    pub fn at(folder: &Path) -> Updates {
+        Updates { folder: folder.to_owned() }
+    }
+
+    /// What is written down. A file that cannot be read is none, and a board without one runs what it came with.
+    pub fn state(&self) -> State {
+        let path = self.folder.join(STATE);
+        match fs::metadata(&path).map(|facts| facts.len() <= MAX_STATE) {
+            Ok(true) => {}
+            _ => return State::default(),
+        }
+        let read = fs::read(&path).map(|bytes| serde_json::from_slice(&bytes));
+        match read {
+            Ok(Ok(state)) => state,
+            Ok(Err(error)) => {
+                log::warn!(error:% = error; "the state of releases is damaged: the board runs what it came with");
+                State::default()
+            }
+            Err(error) => {
+                log::warn!(error:% = error; "the state of releases cannot be read");
+                State::default()
+            }
+        }
+    }
+
+    /// What is to be loaded now. If something is tried, a try is counted, and on the disk, before this returns.
+    ///
+    /// # Errors
+    /// A disk that takes nothing: then nothing is tried, and what ran before runs.
+    pub fn begin(&self) -> Result<Chosen, UpdateError> {
+        let state = self.state();
+        if state.trial.is_none() {
+            return Ok(self.chosen(state.current, &state));
+        }
+        self.change(|state| {
+            let slot = state.begin();
+            self.chosen(slot, state)
+        })
+    }
+
+    /// What is to be loaded where nothing may be tried.
+    pub fn current(&self) -> Chosen {
+        let state = self.state();
+        self.chosen(state.current, &state)
+    }
+
+    /// What is tried has shown that it works, and stays.
+    ///
+    /// # Errors
+    /// A disk that takes nothing: it is tried again.
+    pub fn commit(&self) -> Result<(), UpdateError> {
+        self.change(State::commit)
+    }
+
+    /// A slot cannot be used: what is to be loaded in its stead. If it was tried, it is not taken again.
+    ///
+    /// # Errors
+    /// A disk that takes nothing.
+    pub fn give_back(&self, slot: Slot, reason: &str) -> Result<Chosen, UpdateError> {
+        log::warn!(slot:% = slot, reason; "a release is given back");
+        self.change(|state| {
+            state.give_back(slot, reason);
+            self.chosen(state.current, state)
+        })
+    }
+
+    /// A release that has passed its test is to be tried by the service.
+    ///
+    /// # Errors
+    /// A disk that takes nothing, a slot that is empty.
+    pub fn propose(&self, slot: Slot) -> Result<(), UpdateError> {
+        self.change(|state| {
+            if slot != Slot::Factory && !state.slots.contains_key(&slot) {
+                return Err(UpdateError::Empty(slot));
+            }
+            state.trial = if slot == state.current { None } else { Some(Trial { slot, tries: TRIES }) };
+            Ok(())
+        })?
+    }
+
+    /// The operator goes back to what ran before, and does not want what runs now again.
+    ///
+    /// # Errors
+    /// A disk that takes nothing.
+    pub fn roll_back(&self) -> Result<Slot, UpdateError> {
+        self.change(|state| {
+            if state.trial.take_if(|_| true).is_none() {
+                let (current, before) = (state.current, state.before);
+                let is_there = before == Slot::Factory || state.slots.contains_key(&before);
+                state.current = if is_there && before != current { before } else { Slot::Factory };
+                if let Some(filled) = state.slots.get(&current) {
+                    let (release, sequence) = (filled.release, filled.sequence);
+                    state.deny(release, sequence, printable("the operator went back"));
+                }
+            }
+            state.current
+        })
+    }
+
+    /// Files of a slot that are not what was signed.
+    ///
+    /// # Errors
+    /// A slot that is empty.
+    pub fn verify(&self, slot: Slot) -> Result<Vec<String>, UpdateError> {
+        let state = self.state();
+        let filled = state.slots.get(&slot).ok_or(UpdateError::Empty(slot))?;
+        let folder = self.slot_folder(slot);
+        let wrong = filled.files.iter().filter(|(name, facts)| !files::is(&folder.join(name), facts));
+        Ok(wrong.map(|(name, _)| name.clone()).collect())
+    }
+
+    /// Believes in the root of a grant, unless a later one is believed in already.
+    ///
+    /// # Errors
+    /// A root that cannot be signed, a disk that takes nothing.
+    pub fn believe(&self, root: &Root) -> Result<(), UpdateError> {
+        let trust = Trust::new(root.clone())?;
+        let is_known = |known: &Trust| known.root().version >= root.version;
+        if self.state().trust.as_ref().is_some_and(is_known) {
+            return Ok(());
+        }
+        self.change(|state| state.trust = Some(trust))
+    }
+
+    pub(crate) fn slot_folder(&self, slot: Slot) -> PathBuf {
+        self.folder.join("slots").join(slot.name())
+    }
+
+    pub(crate) fn partial(&self, file: Digest) -> PathBuf {
+        self.folder.join("partial").join(file.to_string())
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn chosen(&self, slot: Slot, state: &State) -> Chosen {
+        let folder = (slot != Slot::Factory).then(|| self.slot_folder(slot));
+        Chosen { slot, folder, is_trial: state.trial.is_some_and(|trial| trial.slot == slot) }
+    }
+
+    /// Changes what is written down; it is on the disk when this returns. One process at a time.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> Result<T, UpdateError> {
+        let path = self.folder.join(STATE);
+        let fault = |path: &Path| {
+            let path = path.to_owned();
+            move |source| UpdateError::System { path, source }
+        };
+        files::make_folder(&self.folder).map_err(fault(&self.folder))?;
+        let lock = self.folder.join("lock");
+        let lock_file = File::options().create(true).truncate(false).write(true).open(&lock).map_err(fault(&lock))?;
+        lock_file.lock().map_err(fault(&lock))?;
+        let mut state = self.state();
+        let value = change(&mut state);
+        let bytes = serde_json::to_vec(&state).map_err(io::Error::other).map_err(fault(&path))?;
+        let mut file = WholeFile::beside(&path).map_err(fault(&path))?;
+        file.write_all(&bytes).map_err(fault(&path))?;
+        file.keep(Existing::Replace).map_err(fault(&path))?;
+        Ok(value)
+    }
+}

@@ -1,0 +1,10 @@
+//! Releases on a board, over a place that does everything wrong, with power cuts.
+
+#![allow(clippy::unwrap_used, reason = "what helps a test may fail as the test does")]
+
+mod place;
+mod fetching;
+mod life;
+mod power;
+#[path = "../../../store/tests/disk.rs"]
+mod disk;
