@@ -14,3 +14,4 @@ mod boards;
 mod way_home;
 mod fault_proxy;
 mod served;
+mod updates;

@@ -28,6 +28,7 @@ mod pictures;
 mod run;
 mod score;
 mod search;
+mod updates;
 mod sync;
 mod writing;
 
@@ -63,7 +64,7 @@ enum Command {
     Enrol(enrol::Enrol),
     /// Send pairs to the host, and fetch its receipts
     Sync(sync::Sync),
-    /// Put bundles on the board
+    /// What runs on the board, and what else could: releases, bundles, the way back
     Bundle(bundle::Bundles),
     /// Print the configuration in effect
     Config(config::Print),

@@ -156,7 +156,7 @@ fn expected(model: &Model) -> Result<Golden, GoldenError> {
 /// [`GoldenError::Differs`] if it differs.
 pub fn check_captioner(model: &Model) -> Result<(), GoldenError> {
     let mut view = model.see(&test_card()?)?;
-    same_text("the caption", &caption(model, &mut view)?, &expected(model)?.caption)
+    same_text("the caption", &caption(model, &mut view)?, &expected(model)?.caption, LOG_PROB_TOLERANCE)
 }
 
 /// Asks every head and compares with the answers in the bundle.
@@ -164,18 +164,31 @@ pub fn check_captioner(model: &Model) -> Result<(), GoldenError> {
 /// # Errors
 /// [`GoldenError::Differs`] names the first answer that differs.
 pub fn check(model: &Model) -> Result<(), GoldenError> {
-    let expected = expected(model)?;
-    let found = answers(model)?;
-    same_text("the caption", &found.caption, &expected.caption)?;
-    same_number("ITM", found.itm, expected.itm)?;
-    same_number("ITC", found.itc, expected.itc)?;
-    same_text("the answer", &found.answer, &expected.answer)
+    check_within(model, LOG_PROB_TOLERANCE)
 }
 
-fn same_text(what: &'static str, found: &Option<GoldenText>, expected: &Option<GoldenText>) -> Result<(), GoldenError> {
+/// As [`check`], with another tolerance for log-probabilities: that of a release's health contract.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_within(model: &Model, tolerance: f32) -> Result<(), GoldenError> {
+    let expected = expected(model)?;
+    let found = answers(model)?;
+    same_text("the caption", &found.caption, &expected.caption, tolerance)?;
+    same_number("ITM", found.itm, expected.itm)?;
+    same_number("ITC", found.itc, expected.itc)?;
+    same_text("the answer", &found.answer, &expected.answer, tolerance)
+}
+
+fn same_text(
+    what: &'static str,
+    found: &Option<GoldenText>,
+    expected: &Option<GoldenText>,
+    tolerance: f32,
+) -> Result<(), GoldenError> {
     let same = match (found, expected) {
         (Some(found), Some(expected)) => {
-            found.token_ids == expected.token_ids && (found.log_prob - expected.log_prob).abs() <= LOG_PROB_TOLERANCE
+            found.token_ids == expected.token_ids && (found.log_prob - expected.log_prob).abs() <= tolerance
         }
         _ => found == expected,
     };

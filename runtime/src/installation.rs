@@ -147,14 +147,19 @@ pub fn install(source: &Path, bundles: &Path, threads: usize, tell: impl Fn(Step
     Ok(Installed { folder, id, bytes, was_there })
 }
 
-fn test(bundle: Bundle, threads: usize) -> Result<(), InstallError> {
+/// The heads that a bundle has.
+pub(crate) fn every_role(bundle: &Bundle) -> Vec<Role> {
     let manifest = bundle.manifest();
     let heads = [
         (manifest.captioner.is_some(), Role::Captioner),
         (manifest.matcher.is_some(), Role::Matcher),
         (manifest.answerer.is_some(), Role::Answerer),
     ];
-    let roles: Vec<Role> = heads.into_iter().filter_map(|(is_there, role)| is_there.then_some(role)).collect();
+    heads.into_iter().filter_map(|(is_there, role)| is_there.then_some(role)).collect()
+}
+
+fn test(bundle: Bundle, threads: usize) -> Result<(), InstallError> {
+    let roles = every_role(&bundle);
     Ok(golden::check(&Model::load(Arc::new(bundle), &roles, threads)?)?)
 }
 

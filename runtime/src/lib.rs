@@ -17,6 +17,7 @@ pub mod model;
 pub mod search;
 pub mod golden;
 pub mod installation;
+pub mod trial;
 pub mod filter;
 pub mod export;
 pub mod face;

@@ -16,6 +16,7 @@ pub mod settling;
 pub mod round;
 pub mod status;
 
+pub use backoff::Backoff;
 pub use clock::{Clock, Moment, Waited};
 pub use identity::{Identity, IdentityError};
 pub use ledger::{Ledger, LedgerError, Refusal};

@@ -118,7 +118,7 @@ impl Updates {
         self.change(|state| {
             state.slots.remove(&slot);
         })?;
-        let folder = self.slot_folder(slot);
+        let folder = self.folder_of(slot);
         self.assemble(&folder, release).map_err(system(&folder))?;
         self.change(|state| {
             state.slots.insert(slot, State::filled(digest, release));
@@ -204,7 +204,7 @@ impl Updates {
         let state = self.state();
         for (slot, filled) in &state.slots {
             for (name, other) in &filled.files {
-                let there = self.slot_folder(*slot).join(name);
+                let there = self.folder_of(*slot).join(name);
                 if other.sha256 == facts.sha256 && files::is(&there, facts) {
                     files::remove(path)?;
                     fs::hard_link(&there, path).or_else(|_| fs::copy(&there, path).map(drop))?;

@@ -185,7 +185,7 @@ impl Updates {
     pub fn verify(&self, slot: Slot) -> Result<Vec<String>, UpdateError> {
         let state = self.state();
         let filled = state.slots.get(&slot).ok_or(UpdateError::Empty(slot))?;
-        let folder = self.slot_folder(slot);
+        let folder = self.folder_of(slot);
         let wrong = filled.files.iter().filter(|(name, facts)| !files::is(&folder.join(name), facts));
         Ok(wrong.map(|(name, _)| name.clone()).collect())
     }
@@ -203,7 +203,8 @@ impl Updates {
         self.change(|state| state.trust = Some(trust))
     }
 
-    pub(crate) fn slot_folder(&self, slot: Slot) -> PathBuf {
+    /// Where a slot's bundle lies, if there is one.
+    pub fn folder_of(&self, slot: Slot) -> PathBuf {
         self.folder.join("slots").join(slot.name())
     }
 
@@ -216,7 +217,7 @@ impl Updates {
     }
 
     fn chosen(&self, slot: Slot, state: &State) -> Chosen {
-        let folder = (slot != Slot::Factory).then(|| self.slot_folder(slot));
+        let folder = (slot != Slot::Factory).then(|| self.folder_of(slot));
         Chosen { slot, folder, is_trial: state.trial.is_some_and(|trial| trial.slot == slot) }
     }
 

@@ -320,6 +320,11 @@ sections! {
         metered: bool = false, (), AtOnce;
         /// Seconds for which failures are waited out, in one run of "edgeblip sync".
         patience_s: f64 = 600.0, 0.0..=DAY_S, AtOnce;
+        /// Whether models that the host releases are taken; they run in the stead of model.bundle.
+        updates: bool = true, (), Restart;
+        /// What board this is, for releases that are for some boards only, as "raspberry-pi-4-model-b"; "found" is what
+        /// the board says of itself.
+        class: Option<String> = None, Or("found", Text::Line(63)), AtOnce;
     }
 
     /// What the board is spared.

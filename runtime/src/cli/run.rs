@@ -1,7 +1,8 @@
 //! `edgeblip run`.
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -12,13 +13,13 @@ use edgeblip::cores::big_cores;
 use edgeblip::face;
 use edgeblip::model::Model;
 use edgeblip::page::keys::KeyFile;
-use edgeblip::pipeline::running::{Running, run};
+use edgeblip::pipeline::running::{End, Running, run};
 use field::clock::SystemClock;
 use field::config::Settings;
 use field::{log as logging, signals};
 
 use super::config::Configured;
-use super::{cache_of, network, page, warn};
+use super::{cache_of, network, page, updates, warn};
 
 /// Looks, captions, filters and keeps, until SIGTERM or SIGINT; SIGHUP reads the configuration again, SIGUSR1 takes
 /// a frame now. For a quick try without a file: edgeblip run --camera folder:PICTURES --store pairs
@@ -52,23 +53,43 @@ impl Run {
         if lan {
             page::print(&page::fresh_links(&config, &KeyFile::of(&config.store.folder))?)?;
         }
-        run(Running {
+        let updates = updates::of(&config);
+        let (_, end) = run(Running {
             config,
             reread: Box::new(read),
             clock,
             signals,
             face: inside,
-            load: move || load(&settings).map_err(|error| format!("{error:#}")),
+            load: move || updates::load(&settings).map_err(|error| format!("{error:#}")),
+            another: Box::new(move || updates.as_ref().is_some_and(|updates| updates.state().trial.is_some())),
         })?;
-        Ok(ExitCode::SUCCESS)
+        match end {
+            End::Done => Ok(ExitCode::SUCCESS),
+            End::Another => {
+                log::info!("a new model is tried: the program starts itself anew");
+                Err(again()).context("starting anew")
+            }
+        }
     }
 }
 
-/// The captioner, and the matcher if the bundle has one.
+/// This program with the same arguments in its own place: for the service manager it is the same process.
+fn again() -> std::io::Error {
+    match std::env::current_exe() {
+        Ok(program) => Command::new(program).args(std::env::args_os().skip(1)).exec(),
+        Err(error) => error,
+    }
+}
+
+/// The captioner, and the matcher if the bundle has one, of what the configuration names.
 pub(super) fn load(settings: &Settings) -> Result<Model> {
-    let model = &settings.model;
-    let bundle = match &model.bundle {
-        Some(folder) => Bundle::open_with(folder, cache_of(model.cache.as_ref()).as_ref())?,
+    load_from(settings.model.bundle.as_deref(), settings)
+}
+
+/// The same of the bundle in a folder; the built-in one if there is none.
+pub(super) fn load_from(folder: Option<&Path>, settings: &Settings) -> Result<Model> {
+    let bundle = match folder {
+        Some(folder) => Bundle::open_with(folder, cache_of(settings.model.cache.as_ref()).as_ref())?,
         None => Bundle::built_in()?,
     };
     let manifest = bundle.manifest();

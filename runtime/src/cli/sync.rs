@@ -9,7 +9,7 @@ use blip::caption::Caption;
 use clap::{Args, Subcommand};
 use exchange::Grant;
 use field::clock::{Clock as _, SystemClock};
-use objects::{Objects, ObjectsError, Options};
+use objects::{Objects, ObjectsError, Options, Remote as _};
 use serde_json::json;
 use store::{Reader, Store, StoreError};
 use sync::settling::settle;
@@ -17,6 +17,7 @@ use sync::status::Status;
 use sync::{Clock, Identity, Ledger, Limits, Moment, Report, Round, State, Waited};
 
 use super::config::Service;
+use super::updates::{self, Taken};
 use super::{complain, say, say_json};
 
 /// Sends pairs to the host, and fetches its receipts. It runs beside the service; a timer starts it. Without a network it
@@ -106,18 +107,38 @@ impl Sync {
             tell: &mut |state| log::debug!("{}", state.words()),
             limits,
         };
-        let (state, report) = round.run()?;
+        // A board that has not begun to look has nothing to send, and may take a release.
+        let (state, report) =
+            if config.store.folder.is_dir() { round.run()? } else { (State::Idle, Report::default()) };
+        let is_reached = !matches!(state, State::Offline { .. } | State::AuthNeeded { .. } | State::ClockUnknown);
+        let taken = if config.sync.updates && is_reached {
+            let now_s = clock.now().wall_s.saturating_add(remote.ahead_s().unwrap_or(0));
+            Some(updates::take(&config, &grant, &mut remote, now_s))
+        } else {
+            None
+        };
         let is_written = matches!(state, State::Idle | State::Waiting { .. } | State::OverQuota { .. });
         // A place without a network is a stick, on which every file is synced before it has its name.
-        self.tell(&state, &report, remote.folder().filter(|_| is_written))
+        self.tell(&state, &report, remote.folder().filter(|_| is_written), taken)
     }
 
-    fn tell(&self, state: &State, report: &Report, stick: Option<&Path>) -> Result<ExitCode> {
+    fn tell(
+        &self,
+        state: &State,
+        report: &Report,
+        stick: Option<&Path>,
+        taken: Option<Result<Taken>>,
+    ) -> Result<ExitCode> {
         let code = if state.needs_somebody() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         if self.place.json {
             let mut line = json!({ "state": state.name(), "words": state.words(), "report": report });
             if stick.is_some() {
                 line["safe_to_remove"] = true.into();
+            }
+            match taken {
+                Some(Ok(taken)) => line["release"] = taken.json(),
+                Some(Err(error)) => line["release"] = json!({ "state": "refused", "reason": format!("{error:#}") }),
+                None => {}
             }
             say_json(&line)?;
             return Ok(code);
@@ -131,6 +152,11 @@ impl Sync {
             say(&format!("{pairs} pairs sent in {shards} shards; {receipts} receipts came"))?;
         }
         say(&state.words())?;
+        match taken {
+            Some(Ok(taken)) => taken.words().map_or(Ok(()), |words| say(&words))?,
+            Some(Err(error)) => complain(&error.context("releases")),
+            None => {}
+        }
         if let Some(folder) = stick {
             say(&format!("{}: everything is written: safe to remove", terminal::shown(folder)))?;
         }

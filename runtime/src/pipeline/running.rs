@@ -91,6 +91,17 @@ pub struct Running<L> {
     pub face: Inside,
     /// Loads the model, in its own thread.
     pub load: L,
+    /// Whether another model is to run: it is asked every few seconds.
+    pub another: Box<dyn Fn() -> bool>,
+}
+
+/// Why the program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to, or its source is at an end.
+    Done,
+    /// Another model is to run.
+    Another,
 }
 
 /// What threads tell.
@@ -114,13 +125,13 @@ enum Message {
 /// # Errors
 /// What keeps the program from running at all: a source that is none, a store that another process has, a bundle that
 /// cannot be loaded. A disk that takes nothing and a camera that is not there are none.
-pub fn run<D, L, E>(running: Running<L>) -> Result<Account, RunError>
+pub fn run<D, L, E>(running: Running<L>) -> Result<(Account, End), RunError>
 where
     D: Describe,
     L: FnOnce() -> Result<D, E> + Send + 'static,
     E: std::fmt::Display,
 {
-    let Running { config, reread, clock, signals, face, load } = running;
+    let Running { config, reread, clock, signals, face, load, another } = running;
     let (sender, messages) = sync_channel(MESSAGES);
     let settings = Arc::new((*config).clone());
     let now = clock.now();
@@ -170,10 +181,12 @@ where
         viewed: None,
         is_stuck: false,
         former: Counts::default(),
+        another,
+        is_outdated: false,
     };
     let ended = runner.go();
     let account = runner.stop();
-    ended.map(|()| account)
+    ended.map(|end| (account, end))
 }
 
 struct Runner {
@@ -206,14 +219,16 @@ struct Runner {
     is_stuck: bool,
     /// What cameras that were replaced have counted.
     former: Counts,
+    another: Box<dyn Fn() -> bool>,
+    is_outdated: bool,
 }
 
 impl Runner {
-    fn go(&mut self) -> Result<(), RunError> {
+    fn go(&mut self) -> Result<End, RunError> {
         loop {
             let now = self.clock.now();
             match self.signals.try_recv() {
-                Ok(Signal::Stop) => return Ok(()),
+                Ok(Signal::Stop) => return Ok(End::Done),
                 Ok(Signal::Reload) => self.reload(&now)?,
                 Ok(Signal::Take) => {
                     // What refuses it is counted by the triggers.
@@ -231,8 +246,11 @@ impl Runner {
             if let Some(given_up) = self.pipeline.given_up() {
                 return Err(given_up.into());
             }
+            if self.is_outdated {
+                return Ok(End::Another);
+            }
             if let Some(end) = self.look(&now) {
-                return end;
+                return end.map(|()| End::Done);
             }
             while let Ok(message) = self.messages.try_recv() {
                 self.hear(message)?;
@@ -258,6 +276,7 @@ impl Runner {
             self.felt = Some(now.since_boot);
             self.pipeline.feel(self.sensors.read());
             self.tell_status();
+            self.is_outdated = (self.another)();
         }
         self.watch_camera();
         self.show_health(now);

@@ -184,9 +184,11 @@ async fn take_in(mut taker: Taker, arrived: Arc<Notify>, stop: Stop, every: Dura
         tokio::select! {
             () = arrived.notified() => {}
             () = tokio::time::sleep(every) => {}
-            () = &mut stop => return,
+            () = &mut stop => break,
         }
     }
+    // It has a runtime of its own, which must not end within this one; so that it ends is all that is waited for.
+    let _ = tokio::task::spawn_blocking(move || drop(taker)).await;
 }
 
 fn look(taker: &mut Taker, as_json: bool) {

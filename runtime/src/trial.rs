@@ -1,0 +1,101 @@
+//! A release's first test: in a process of its own, with the limits of its health contract, before the service sees it.
+//!
+//! Anonymous memory is limited by the kernel (`RLIMIT_DATA`), so that a model that eats memory ends before the board does. The
+//! weights are mapped from their file and are no data; so the peak of all resident memory is compared as well, at the end.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, nice, setrlimit};
+
+use crate::bundle::Bundle;
+use crate::golden;
+use crate::installation::every_role;
+use crate::model::Model;
+
+/// From one look at the child to the next.
+const TURN: Duration = Duration::from_millis(50);
+/// Most of what the child says that is read.
+const MAX_WORDS: u64 = 4096;
+
+/// What a bundle may take, and how close it must come.
+#[derive(Clone, Copy, Debug)]
+pub struct Contract {
+    /// Most memory, in MiB.
+    pub memory_mib: u32,
+    /// Most seconds for loading and every golden answer.
+    pub seconds: u32,
+    /// How far a log-probability may be off.
+    pub tolerance: f32,
+}
+
+/// Tests a bundle in this process, which is made for it alone: its limits stay.
+///
+/// # Errors
+/// Why the bundle is not to be used.
+pub fn test_here(folder: &Path, threads: usize, contract: Contract) -> Result<(), String> {
+    let most = u64::from(contract.memory_mib) << 20;
+    // Where the kernel does not let us, the peak is still compared below.
+    let _ = setrlimit(Resource::Data, Rlimit { current: Some(most), maximum: Some(most) });
+    let _ = nice(10);
+    let tested = || -> Result<(), Box<dyn std::error::Error>> {
+        let bundle = Bundle::open(folder)?;
+        let roles = every_role(&bundle);
+        golden::check_within(&Model::load(Arc::new(bundle), &roles, threads)?, contract.tolerance)?;
+        Ok(())
+    };
+    tested().map_err(|error| terminal::explained(error.as_ref()))?;
+    match peak_kib() {
+        Some(peak) if peak > u64::from(contract.memory_mib) << 10 => {
+            Err(format!("it takes {} MiB of memory, and may take {}", peak >> 10, contract.memory_mib))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Lets a child test a bundle, with a command that calls [`test_here`].
+///
+/// # Errors
+/// Why the bundle is not to be used: what the child said, or how it ended.
+pub fn test_in_child(mut command: Command, contract: Contract) -> Result<(), String> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| format!("its test cannot be started: {error}"))?;
+    let mut said = child.stderr.take();
+    let deadline = Instant::now() + Duration::from_secs(u64::from(contract.seconds));
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(TURN),
+            _ => {
+                // Nothing is lost if it has just ended.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("it has not given its golden answers within {} s", contract.seconds));
+            }
+        }
+    };
+    if status.success() {
+        return Ok(());
+    }
+    let mut words = Vec::new();
+    // Whoever reports to us may be gone in the middle of a word.
+    let _ = said.as_mut().map(|said| said.take(MAX_WORDS).read_to_end(&mut words));
+    let words = String::from_utf8_lossy(&words);
+    let last = words.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let last = last.trim_start_matches("edgeblip: ");
+    Err(if status.code().is_some() && !last.is_empty() {
+        last.to_owned()
+    } else {
+        format!("its test ended with {status}: {last}")
+    })
+}
+
+/// The most memory that this process has had, in KiB; nothing where the system does not say.
+fn peak_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches(" kB").trim().parse().ok()
+}
