@@ -89,6 +89,14 @@ impl Served {
     }
 }
 
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It has ended already where all went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Lets a board in at an address.
 fn let_in(board: &Board, host: &Host, address: SocketAddr) -> Result<()> {
     let (request, grant) = (text(&board.folder.join("request")), text(&board.folder.join("grant")));

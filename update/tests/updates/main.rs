@@ -6,5 +6,6 @@ mod place;
 mod fetching;
 mod life;
 mod power;
+#[expect(dead_code, reason = "the rig of the store; half of it is needed here")]
 #[path = "../../../store/tests/disk.rs"]
 mod disk;

@@ -34,7 +34,7 @@ fn after(base: &[u8], asked: &[Asked], cut: usize, seed: u64) -> Vec<u8> {
     for (place, asked) in asked[..cut].iter().enumerate() {
         let Asked::Write { at, bytes } = asked else { continue };
         for (number, sector) in bytes.chunks(SECTOR).enumerate() {
-            let drawn = (seed ^ (place as u64) << 8 ^ number as u64 / 8).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60;
+            let drawn = (seed ^ ((place as u64) << 8) ^ (number as u64 / 8)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60;
             if place < flushed || seed == 0 || drawn.is_multiple_of(2) {
                 let at = at + number * SECTOR;
                 image[at..at + sector.len()].copy_from_slice(sector);
