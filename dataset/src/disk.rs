@@ -5,6 +5,7 @@
 
 mod file;
 mod folder;
+mod ownership;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use file::{WholeFile, write_whole};
 pub use folder::{Staged, check_free};
+pub use ownership::{belong, make_folder};
 
 /// What happens to what is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

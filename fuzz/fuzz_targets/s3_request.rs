@@ -34,11 +34,9 @@ fn world() -> &'static World {
         std::fs::write(host.join("objects/here"), "an object").expect("an object");
         std::fs::write(host.join("secret"), SECRET).expect("a secret");
         std::os::unix::fs::symlink(host.join("secret"), host.join("objects/link")).expect("a link");
-        let mut guarded = S3ServiceBuilder::new(place.clone());
-        guarded.set_auth(access.clone());
-        guarded.set_access(access);
+        let guarded = place.clone().service(access);
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-        World { runtime, guarded: guarded.build(), open: S3ServiceBuilder::new(place).build(), _folder: folder }
+        World { runtime, guarded, open: S3ServiceBuilder::new(place).build(), _folder: folder }
     })
 }
 

@@ -155,8 +155,16 @@ fn expected(model: &Model) -> Result<Golden, GoldenError> {
 /// # Errors
 /// [`GoldenError::Differs`] if it differs.
 pub fn check_captioner(model: &Model) -> Result<(), GoldenError> {
+    check_captioner_within(model, LOG_PROB_TOLERANCE)
+}
+
+/// As [`check_captioner`], with another tolerance for its log-probability.
+///
+/// # Errors
+/// As [`check_captioner`].
+pub fn check_captioner_within(model: &Model, tolerance: f32) -> Result<(), GoldenError> {
     let mut view = model.see(&test_card()?)?;
-    same_text("the caption", &caption(model, &mut view)?, &expected(model)?.caption, LOG_PROB_TOLERANCE)
+    same_text("the caption", &caption(model, &mut view)?, &expected(model)?.caption, tolerance)
 }
 
 /// Asks every head and compares with the answers in the bundle.

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, nice, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 
 use crate::bundle::Bundle;
 use crate::golden;
@@ -38,6 +38,8 @@ pub struct Contract {
 /// Why the bundle is not to be used.
 pub fn test_here(folder: &Path, threads: usize, contract: Contract) -> Result<(), String> {
     let most = u64::from(contract.memory_mib) << 20;
+    // A test whose parent is gone would hang as long as it likes.
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
     // Where the kernel does not let us, the peak is still compared below.
     let _ = setrlimit(Resource::Data, Rlimit { current: Some(most), maximum: Some(most) });
     let _ = nice(10);

@@ -8,15 +8,27 @@ use dataset::disk::{Existing, WholeFile};
 use exchange::{Credentials, DeviceName};
 use host::devices::new_credentials;
 use host::{Home, HomeError};
+use hyper::header::AUTHORIZATION;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::path::S3Path;
 use s3s::{S3Result, s3_error};
 
-use crate::counters::Counters;
+use crate::counters::{Counters, Operation};
 use crate::key::{Key, Kind};
 
 const OPERATOR: &str = "operator.key";
+/// What anybody may ask for.
+const OPERATIONS: [&str; 7] =
+    ["PutObject", "GetObject", "HeadObject", "ListObjectsV2", "DeleteObject", "DeleteObjects", "HeadBucket"];
+/// What stands for the rest of S3.
+const OTHER: &str = "other";
+/// How a signature of version 4 begins, which is the one that says when it was made.
+///
+/// Source: Amazon S3 API Reference, "Authenticating Requests: Using the Authorization Header".
+const SIGNED: &str = "AWS4-HMAC-SHA256 ";
+/// What in a query would stand in for it.
+const SIGNED_ELSEWHERE: [&str; 2] = ["Signature", "X-Amz-Signature"];
 
 /// The operator's key cannot be read or made.
 #[derive(Debug, thiserror::Error)]
@@ -113,18 +125,37 @@ impl S3Access for Access {
             self.counters.refused(reason);
             s3_error!(AccessDenied, "this key may not do that")
         };
-        let user = context.credentials().ok_or_else(|| denied("unsigned"))?.access_key.clone();
+        let operation = OPERATIONS.into_iter().find(|name| *name == context.s3_op().name()).unwrap_or(OTHER);
+        if let Some(asked) = context.extensions_mut().get::<Operation>() {
+            asked.is(operation);
+        }
+        let credentials = context.credentials().filter(|_| is_signed_by_header(context));
+        let user = credentials.ok_or_else(|| denied("unsigned"))?.access_key.clone();
         let (caller, _) = self.caller(&user)?.ok_or_else(|| denied("unknown-key"))?;
         let key = match context.s3_path() {
             S3Path::Object { key, .. } => Some(Key::new(key).ok_or_else(|| denied("no-name"))?),
             _ => None,
         };
-        if !caller.may(context.s3_op().name(), key.as_ref()) {
+        if !caller.may(operation, key.as_ref()) {
             return Err(denied("not-its-own"));
+        }
+        if operation == OTHER {
+            self.counters.refused("other-operation");
+            return Err(s3_error!(NotImplemented, "this host does not do that"));
         }
         context.extensions_mut().insert(caller);
         Ok(())
     }
+}
+
+/// Whether it is signed by its header, with version 4: other ways hold for longer, or for any time at all.
+fn is_signed_by_header(context: &S3AccessContext<'_>) -> bool {
+    let header = context.headers().get(AUTHORIZATION).and_then(|header| header.to_str().ok());
+    let mut names =
+        context.uri().query().unwrap_or_default().split('&').map(|part| part.split('=').next().unwrap_or(part));
+    // No name of S3's is written with escapes.
+    let is_elsewhere = names.any(|name| SIGNED_ELSEWHERE.contains(&name) || name.contains(['%', '+']));
+    header.is_some_and(|header| header.starts_with(SIGNED)) && !is_elsewhere
 }
 
 fn operator(path: &Path) -> Result<Credentials, AccessError> {

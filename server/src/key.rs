@@ -7,7 +7,8 @@ use exchange::{DeviceName, Digest};
 const MAX_KEY: usize = 512;
 const MAX_DEPTH: usize = 8;
 
-/// A name that no path leaves: plain segments, none of which is hidden.
+/// A name that no path leaves: segments of small letters, digits, `.`, `_` and `-`, none of which is hidden. Two names are two
+/// files on any disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     text: String,
@@ -32,14 +33,20 @@ pub(crate) enum Kind {
 impl Key {
     /// A name as a request has it; nothing for one that no object has.
     pub(crate) fn new(text: &str) -> Option<Key> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
         let is_segment = |segment: &str| !segment.is_empty() && !segment.starts_with('.') && segment.bytes().all(plain);
         let is_plain = text.len() <= MAX_KEY && text.split('/').count() <= MAX_DEPTH && text.split('/').all(is_segment);
         is_plain.then(|| Key { text: text.to_owned(), kind: kind_of(text) })
     }
 
-    pub(crate) fn text(&self) -> &str {
-        &self.text
+    /// Its last segment.
+    pub(crate) fn file(&self) -> &str {
+        self.text.rsplit_once('/').map_or(self.text.as_str(), |(_, file)| file)
+    }
+
+    /// The segments before that.
+    pub(crate) fn folders(&self) -> impl Iterator<Item = &str> {
+        self.text.rsplit_once('/').into_iter().flat_map(|(folders, _)| folders.split('/'))
     }
 
     pub(crate) fn kind(&self) -> &Kind {
@@ -78,9 +85,9 @@ mod tests {
     #[test]
     fn names_that_are_paths_are_none() {
         let long = "a/".repeat(9) + "a";
-        for text in
-            ["", "/", "a//b", "/a", "a/", "..", "a/../b", "./a", "a/.b", "a\\b", "a b", "a\0", "é", "%2e%2e", &long]
-        {
+        for text in [
+            "", "/", "a//b", "/a", "a/", "..", "a/../b", "./a", "a/.b", "a\\b", "a b", "a\0", "A", "é", "%2e%2e", &long,
+        ] {
             assert_eq!(Key::new(text), None, "{text}");
         }
     }
@@ -94,7 +101,7 @@ mod tests {
         assert_eq!(kind(&garden.receipt(digest)), Kind::Receipt(garden.clone()));
         assert_eq!(kind(&format!("devices/garden/health/{digest}.json")), Kind::Health(garden, digest));
         assert_eq!(kind("releases/newest.json"), Kind::Release);
-        for text in ["devices/garden/shards/x.tar", "devices/garden/other", "devices/Garden/shards/x", "x"] {
+        for text in ["devices/garden/shards/x.tar", "devices/garden/other", "devices/-garden/shards/x", "x"] {
             assert_eq!(kind(text), Kind::Other, "{text}");
         }
     }

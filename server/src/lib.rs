@@ -8,15 +8,20 @@
 
 #![forbid(unsafe_code)]
 
-mod counters;
+mod patience;
 mod key;
 mod folder;
+mod counters;
+mod listing;
+mod shares;
 mod access;
 mod place;
 mod listening;
 
 pub use access::{Access, AccessError};
-pub use counters::Counters;
+pub use counters::{Counters, router};
 pub use folder::Folder;
 pub use listening::{ListenError, Listener, Stop, certificate};
-pub use place::{BUCKET, Limits, Place};
+pub use patience::Patience;
+pub use place::{BUCKET, Place};
+pub use shares::Limits;

@@ -5,7 +5,7 @@ use std::io::{self, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use hyper::body::{Body, Incoming};
@@ -18,7 +18,7 @@ use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::service::S3Service;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -27,16 +27,11 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::access::Access;
 use crate::counters::Counters;
+use crate::patience::{Patience, Patient, Unstalled};
 use crate::place::Place;
 
 /// Most connections; further ones wait until one ends.
 const MAX_CONNECTIONS: usize = 2048;
-/// How long a request's head or TLS' greeting may take, and how long a connection may be quiet between two.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a whole connection may last: who sends a body byte by byte gets no further.
-const LONGEST: Duration = Duration::from_secs(900);
-/// How long what is under way may take when the host stops.
-const LAST: Duration = Duration::from_secs(10);
 /// Wait after a connection that could not be taken, as when there are no more descriptors.
 const FAULT: Duration = Duration::from_secs(1);
 
@@ -83,6 +78,7 @@ pub struct Listener {
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     stop: Stop,
+    patience: Patience,
 }
 
 impl Listener {
@@ -96,7 +92,12 @@ impl Listener {
         stop: Stop,
     ) -> Result<Listener, ListenError> {
         let listener = TcpListener::bind(address).await.map_err(|source| ListenError::Address { address, source })?;
-        Ok(Listener { listener, tls: tls.map(TlsAcceptor::from), stop })
+        Ok(Listener { listener, tls: tls.map(TlsAcceptor::from), stop, patience: Patience::default() })
+    }
+
+    /// The same, with another patience.
+    pub fn patient(self, patience: Patience) -> Listener {
+        Listener { patience, ..self }
     }
 
     /// Where that is.
@@ -109,12 +110,10 @@ impl Listener {
 
     /// Answers as S3 until it is time to stop, and what is under way then for some seconds more.
     pub async fn serve_place(self, place: Place, access: Access, counters: Counters) {
-        let mut builder = S3ServiceBuilder::new(place);
-        builder.set_auth(access.clone());
-        builder.set_access(access);
-        let service = builder.build();
+        let service = place.service(access);
         let counting = counters.clone();
-        self.serve(counters, move || counted(service.clone(), counting.clone())).await;
+        let patience = self.patience;
+        self.serve(counters, move || counted(service.clone(), counting.clone(), patience)).await;
     }
 
     /// Answers with pages until it is time to stop.
@@ -135,35 +134,39 @@ impl Listener {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut stop = std::pin::pin!(self.stop.clone().wait());
         loop {
-            let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+            let accepted = async {
+                let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+                self.listener.accept().await.map(|(stream, _)| (stream, place))
+            };
             let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
+                accepted = accepted => accepted,
                 () = &mut stop => break,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, place) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     log::debug!(error:% = error; "a connection was lost");
                     tokio::time::sleep(FAULT).await;
                     continue;
                 }
             };
-            let (tls, service, watcher, counters) = (self.tls.clone(), service(), graceful.watcher(), counters.clone());
+            let (tls, service, counters) = (self.tls.clone(), service(), counters.clone());
+            let (watcher, quiet) = (graceful.watcher(), self.patience.quiet);
             tokio::spawn(async move {
                 counters.connected();
-                connected(stream, tls, service, watcher).await;
+                connected(stream, tls, service, watcher, quiet).await;
                 counters.disconnected();
                 drop(place);
             });
         }
         drop(self.listener);
-        if timeout(LAST, graceful.shutdown()).await.is_err() {
+        if timeout(self.patience.last, graceful.shutdown()).await.is_err() {
             log::warn!("requests were under way when the host stopped: boards send them again");
         }
     }
 }
 
-async fn connected<S, B>(stream: TcpStream, tls: Option<TlsAcceptor>, service: S, watcher: Watcher)
+async fn connected<S, B>(stream: TcpStream, tls: Option<TlsAcceptor>, service: S, watcher: Watcher, quiet: Duration)
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
     S::Future: Send + 'static,
@@ -175,16 +178,16 @@ where
     // Answers are small, and waiting for more to send makes every request slower.
     let _ = stream.set_nodelay(true);
     match tls {
-        None => answered(stream, service, watcher).await,
-        Some(tls) => match timeout(PATIENCE, tls.accept(stream)).await {
-            Ok(Ok(stream)) => answered(stream, service, watcher).await,
+        None => answered(stream, service, watcher, quiet).await,
+        Some(tls) => match timeout(quiet, tls.accept(stream)).await {
+            Ok(Ok(stream)) => answered(stream, service, watcher, quiet).await,
             Ok(Err(error)) => log::debug!(error:% = error; "TLS was not agreed on"),
             Err(_) => log::debug!("TLS' greeting did not come"),
         },
     }
 }
 
-async fn answered<T, S, B>(stream: T, service: S, watcher: Watcher)
+async fn answered<T, S, B>(stream: T, service: S, watcher: Watcher, quiet: Duration)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
@@ -195,9 +198,9 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_headers(64);
-    let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service));
-    if let Ok(Err(error)) = timeout(LONGEST, connection).await {
+    builder.timer(TokioTimer::new()).header_read_timeout(quiet).max_headers(64);
+    let stream = TokioIo::new(Unstalled::new(stream, quiet));
+    if let Err(error) = watcher.watch(builder.serve_connection(stream, service)).await {
         log::debug!(error:% = error; "a connection ended");
     }
 }
@@ -208,14 +211,15 @@ type Answer = Result<Response<s3s::Body>, s3s::HttpError>;
 fn counted(
     service: S3Service,
     counters: Counters,
+    patience: Patience,
 ) -> impl Service<Request<Incoming>, Response = Response<s3s::Body>, Error = s3s::HttpError, Future: Send> {
-    service_fn(move |request: Request<Incoming>| {
-        let (service, counters, began) = (service.clone(), counters.clone(), Instant::now());
-        let method = request.method().clone();
+    service_fn(move |mut request: Request<Incoming>| {
+        let (service, in_flight) = (service.clone(), counters.asked());
+        request.extensions_mut().insert(in_flight.operation().clone());
         async move {
-            let answer: Answer = Service::call(&service, request).await;
-            let status = answer.as_ref().map_or(500, |answer| answer.status().as_u16());
-            counters.answered(method.as_str(), status, began.elapsed());
+            let request = request.map(|body| s3s::Body::http_body_unsync(Patient::new(body, patience)));
+            let answer: Answer = service.call(request).await;
+            in_flight.answered(answer.as_ref().map_or(500, |answer| answer.status().as_u16()));
             answer
         }
     })

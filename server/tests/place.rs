@@ -1,99 +1,12 @@
-//! The place as boards and operators ask it, over real connections.
-
-#![allow(clippy::unwrap_used, reason = "what helps a test may fail as the test does")]
+//! The place as boards and operators ask it.
 
 use std::fs;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::mpsc::channel;
-use std::thread::JoinHandle;
 
-use blip::caption::Caption;
-use exchange::{Credentials, DeviceName, Digest, EnrolmentRequest, SecretKey, signed};
-use host::Home;
-use host::devices::{Approval, new_credentials};
-use objects::{Objects, Options, Remote, RemoteError};
-use server::{Access, Counters, Folder, Limits, Listener, Place, Stop};
-use tokio::sync::{Notify, watch};
+use exchange::{Credentials, Digest};
+use objects::{Remote, RemoteError};
+use server::{Folder, Limits};
 
-const ROOMY: Limits = Limits { waiting_bytes: 1 << 30, day_bytes: None, keep_free: 0 };
-
-/// A place that is open until this is dropped.
-struct World {
-    folder: tempfile::TempDir,
-    address: SocketAddr,
-    operator: Credentials,
-    sayer: Option<watch::Sender<bool>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl World {
-    fn open(limits: Limits) -> World {
-        let folder = tempfile::tempdir().unwrap();
-        let (sayer, stop) = Stop::new();
-        let (told, hear) = channel();
-        let host = folder.path().join("host");
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                let counters = Counters::default();
-                let access = Access::open(&host, counters.clone()).unwrap();
-                let place = Place::new(Folder::open(&host).unwrap(), limits, counters.clone(), Arc::new(Notify::new()));
-                let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), None, stop).await.unwrap();
-                told.send((listener.address().unwrap(), access.operator().clone())).unwrap();
-                listener.serve_place(place, access, counters).await;
-            });
-        });
-        let (address, operator) = hear.recv().unwrap();
-        World { folder, address, operator, sayer: Some(sayer), thread: Some(thread) }
-    }
-
-    fn home(&self) -> Home {
-        Home::open(&self.host()).unwrap()
-    }
-
-    fn host(&self) -> PathBuf {
-        self.folder.path().join("host")
-    }
-
-    /// Lets a board in; what it reaches the place with.
-    fn board(&self, name: &str) -> Objects {
-        let key = SecretKey::generate().unwrap();
-        let caption = |text: &str| Caption::new(text).unwrap();
-        let (board, version) = (caption("a board"), caption("0.1.0"));
-        let request = EnrolmentRequest { key: key.public(), name: name.parse().unwrap(), board, version };
-        let credentials = new_credentials().unwrap();
-        let approval = Approval { credentials: Some(credentials.clone()), ..Approval::default() };
-        self.home().approve(&signed::sign(&request, &[&key]), approval).unwrap();
-        self.with(credentials)
-    }
-
-    fn operator(&self) -> Objects {
-        self.with(self.operator.clone())
-    }
-
-    fn with(&self, credentials: Credentials) -> Objects {
-        let url = format!("s3://home?endpoint=http://{}", self.address);
-        Objects::open(&url, &Options { credentials: Some(credentials), ..Options::default() }).unwrap()
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.sayer.take().unwrap().send(true).unwrap();
-        self.thread.take().unwrap().join().unwrap();
-        assert_eq!(fs::read_dir(self.host().join("arriving")).unwrap().count(), 0, "nothing half written is left");
-    }
-}
-
-fn device(name: &str) -> DeviceName {
-    name.parse().unwrap()
-}
-
-fn is_locked<T: std::fmt::Debug>(done: Result<T, RemoteError>) -> bool {
-    matches!(done, Err(RemoteError::Locked(_)))
-}
+use crate::world::{ROOMY, World, device, is_locked};
 
 #[test]
 fn a_board_may_do_what_it_needs_and_nothing_else() {
@@ -206,9 +119,10 @@ fn whoever_sends_too_much_and_everybody_at_a_full_disk_is_told_to_wait() {
 
 #[test]
 fn a_host_that_starts_again_removes_what_was_half_written() {
-    let world = World::open(ROOMY);
-    let half = world.host().join("arriving/half");
+    let place = tempfile::tempdir().unwrap();
+    drop(Folder::open(place.path()).unwrap());
+    let half = place.path().join("arriving/half");
     fs::write(&half, "half").unwrap();
-    Folder::open(&world.host()).unwrap();
+    Folder::open(place.path()).unwrap();
     assert!(!half.exists());
 }

@@ -9,10 +9,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use dataset::disk::{Existing, WholeFile};
+use dataset::disk::{Existing, WholeFile, belong, make_folder};
 use exchange::{EnrolmentRequest, Grant, PublicKey, SecretKey, SignedError, Statement, signed};
-
-use crate::ownership::{belong, make_folder};
 
 const KEY: &str = "device.key";
 const GRANT: &str = "grant.json";

@@ -15,13 +15,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use blip::caption::Caption;
-use dataset::disk::{WRITING_MARKS, write_whole};
+use dataset::disk::{WRITING_MARKS, make_folder, write_whole};
 use exchange::{Digest, Sent};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
-use crate::ownership::make_folder;
 use crate::quota::Quota;
 
 /// Most bytes of one of the files.

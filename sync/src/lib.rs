@@ -9,7 +9,6 @@
 pub mod clock;
 pub mod backoff;
 pub mod quota;
-mod ownership;
 pub mod identity;
 pub mod ledger;
 pub mod settling;

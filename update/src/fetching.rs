@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use dataset::disk::belong;
 use exchange::release::{
     Board, DELEGATION, Delegation, NEWEST, Newest, Release, ReleasedFile, Root, file_place, release_place, root_place,
 };
@@ -12,7 +13,7 @@ use objects::Remote;
 use sha2::Digest as _;
 
 use crate::files;
-use crate::slots::{UpdateError, Updates};
+use crate::slots::{Claim, UpdateError, Updates};
 use crate::state::{Slot, State};
 
 /// Bytes of a request.
@@ -59,18 +60,20 @@ impl Updates {
     ///
     /// # Errors
     /// See [`UpdateError`]. What was fetched is kept, and the next call goes on from there.
-    pub fn fetch(&self, remote: &mut dyn Remote, offered: &Offered<'_>) -> Result<Fetched, UpdateError> {
+    pub fn fetch(&self, _: &Claim, remote: &mut dyn Remote, offered: &Offered<'_>) -> Result<Fetched, UpdateError> {
         let state = self.state();
         let Some(mut trust) = state.trust.clone() else { return Ok(Fetched::Nothing) };
         self.follow_roots(remote, &mut trust)?;
         let Some(bytes) = remote.get(DELEGATION, Delegation::MAX_BYTES)? else { return Ok(Fetched::Nothing) };
-        let by = trust.delegated(&bytes, offered.now_s)?;
+        let by = trust.delegated(&bytes, offered.now_s);
+        // Also if it has expired: no earlier one comes after it.
         self.remember(&trust)?;
+        let by = by?;
         let Some(bytes) = remote.get(NEWEST, Newest::MAX_BYTES)? else { return Ok(Fetched::Nothing) };
         let newest = trust.newest(&bytes, &by, offered.now_s)?;
         self.change(|state| {
             state.trust = Some(trust.clone());
-            state.heard_s = Some(trust.now_s(offered.now_s));
+            (state.heard_s, state.fresh_until_s) = (Some(trust.now_s(offered.now_s)), Some(newest.expires_s));
         })?;
         if let Some(known) = known(&state, &newest, offered.device) {
             return Ok(known);
@@ -78,10 +81,8 @@ impl Updates {
         let place = release_place(newest.sequence);
         let bytes = remote.get(&place, Release::MAX_BYTES)?.ok_or(UpdateError::Missing(place))?;
         let release = trust.release(&bytes, &by, &newest, offered.board)?;
-        let Some(slot) = state.free_slot() else { return Ok(Fetched::Current) };
-        self.check_room(&release, offered.leave)?;
-        let fetched = self.fill(remote, slot, newest.release, &release)?;
-        Ok(Fetched::Ready { slot, sequence: release.sequence, bytes: fetched })
+        self.check_room(&state, &release, offered.leave)?;
+        self.fill(remote, newest.release, &release)
     }
 
     fn follow_roots(&self, remote: &mut dyn Remote, trust: &mut Trust) -> Result<(), UpdateError> {
@@ -101,8 +102,8 @@ impl Updates {
         self.change(|state| state.trust = Some(trust.clone()))
     }
 
-    /// Brings every file of a release into a slot; how many bytes that took.
-    fn fill(&self, remote: &mut dyn Remote, slot: Slot, digest: Digest, release: &Release) -> Result<u64, UpdateError> {
+    /// Brings every file of a release, and puts them into a slot.
+    fn fill(&self, remote: &mut dyn Remote, digest: Digest, release: &Release) -> Result<Fetched, UpdateError> {
         let system = |path: &Path| {
             let path = path.to_owned();
             move |source| UpdateError::System { path, source }
@@ -115,9 +116,8 @@ impl Updates {
             fetched += self.bring(remote, name, facts)?;
         }
         // From here on nothing is in the slot, until all of it is.
-        self.change(|state| {
-            state.slots.remove(&slot);
-        })?;
+        let slot = self.change(State::free_slot)?;
+        let Some(slot) = slot else { return Ok(Fetched::Current) };
         let folder = self.folder_of(slot);
         self.assemble(&folder, release).map_err(system(&folder))?;
         self.change(|state| {
@@ -127,7 +127,7 @@ impl Updates {
             }
         })?;
         files::remove(&partial).map_err(system(&partial))?;
-        Ok(fetched)
+        Ok(Fetched::Ready { slot, sequence: release.sequence, bytes: fetched })
     }
 
     /// Removes what belongs to no release any more.
@@ -142,9 +142,13 @@ impl Updates {
         Ok(())
     }
 
-    fn check_room(&self, release: &Release, leave: u64) -> Result<(), UpdateError> {
+    fn check_room(&self, state: &State, release: &Release, leave: u64) -> Result<(), UpdateError> {
         let path = self.folder().to_owned();
-        let there = |file: &ReleasedFile| fs::metadata(self.partial(file.sha256)).map_or(0, |facts| facts.len());
+        let there = |file: &ReleasedFile| {
+            let is_linked = state.slots.values().any(|slot| slot.files.values().any(|other| other == file));
+            let begun = || fs::metadata(self.partial(file.sha256)).map_or(0, |facts| facts.len());
+            if is_linked { file.bytes } else { begun() }
+        };
         let missing: u64 = release.files.values().map(|file| file.bytes.saturating_sub(there(file))).sum();
         let needed = missing.saturating_add(leave);
         let free = rustix::fs::statvfs(&path).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
@@ -181,6 +185,7 @@ impl Updates {
         let system = |source| UpdateError::System { path: path.to_owned(), source };
         let (mut hash, mut bytes) = files::hashed(path).map_err(system)?;
         let mut file = File::options().create(true).append(true).open(path).map_err(system)?;
+        belong(path).map_err(system)?;
         let mut fetched = 0;
         while bytes < facts.bytes {
             let place = file_place(facts.sha256);
@@ -208,6 +213,7 @@ impl Updates {
                 if other.sha256 == facts.sha256 && files::is(&there, facts) {
                     files::remove(path)?;
                     fs::hard_link(&there, path).or_else(|_| fs::copy(&there, path).map(drop))?;
+                    belong(path)?;
                     File::open(path)?.sync_all()?;
                     files::sync_above(path)?;
                     return Ok(true);
@@ -228,6 +234,7 @@ impl Updates {
             let (from, to) = (self.partial(facts.sha256), new.join(name));
             fs::hard_link(&from, &to).or_else(|_| {
                 fs::copy(&from, &to)?;
+                belong(&to)?;
                 File::open(&to)?.sync_all()
             })?;
         }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
+use dataset::disk;
 use exchange::Digest;
 use exchange::release::ReleasedFile;
 use sha2::{Digest as _, Sha256};
@@ -37,12 +38,13 @@ pub(crate) fn hashed(path: &Path) -> io::Result<(Sha256, u64)> {
     }
 }
 
-/// Makes a folder that is on the disk when this returns.
+/// Makes a folder that is on the disk when this returns, and belongs to whom the one above belongs: what an administrator's
+/// command makes is the service's.
 pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
-    fs::create_dir_all(folder)?;
+    disk::make_folder(folder)?;
     sync_above(folder)
 }
 

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A slot is written only while nothing runs from it, and counts only when the state says so, which it does after everything in the
-//! slot is on the disk. A try is counted before the load: whatever a bad release does to the board, it has three.
+//! slot is on the disk. A test and a try are counted before they begin: whatever a bad release does to the board, it has three of
+//! each.
 //!
 //! Modules stand in the order in which the data meets them, and a module uses only those above it.
 
@@ -18,10 +19,12 @@ mod slots;
 mod files;
 mod fetching;
 mod reports;
+mod watch;
 
 pub use fetching::{Fetched, Offered};
-pub use slots::{Chosen, UpdateError, Updates};
+pub use slots::{Chosen, Claim, UpdateError, Updates};
 pub use state::{Denied, Filled, Slot, State, Trial};
+pub use watch::Watch;
 
 use std::path::{Path, PathBuf};
 

@@ -31,9 +31,7 @@ impl Updates {
             };
             let bytes = signed::sign(&report, &[key]);
             remote.put(&health_place(device, Digest::of(&bytes)), &bytes)?;
-        }
-        if !waiting.is_empty() {
-            self.change(|state| state.reports.retain(|reported| !waiting.contains(reported)))?;
+            self.change(|state| state.reports.retain(|waiting| waiting != reported))?;
         }
         Ok(waiting.len())
     }

@@ -1,18 +1,20 @@
 //! The slots of a board, and what is done with them.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use dataset::disk::{Existing, WholeFile};
-use exchange::release::{ReleaseError, Root};
-use exchange::{Digest, Trust};
+use dataset::disk::{Existing, WholeFile, belong};
+use exchange::release::{Health, ReleaseError, Root};
+use exchange::{Digest, PublicKey, Trust};
 use objects::RemoteError;
 
 use crate::files;
-use crate::state::{Slot, SlotError, State, TRIES, Trial, printable};
+use crate::state::{Slot, SlotError, State};
 
 const STATE: &str = "state.json";
+/// What could not be understood, for whoever wants to know why.
+const DAMAGED: &str = "state.json.damaged";
 /// Far more than any state.
 const MAX_STATE: u64 = 4 << 20;
 
@@ -55,6 +57,9 @@ pub enum UpdateError {
     /// No such slot.
     #[error(transparent)]
     Slot(#[from] SlotError),
+    /// Two at once.
+    #[error("another program fetches or tests a release at the moment: try again when it is done")]
+    Claimed,
     /// There is nothing in that slot.
     #[error("slot {0} is empty: \"edgeblip bundle list\" says what is where")]
     Empty(Slot),
@@ -77,6 +82,12 @@ pub struct Updates {
     folder: PathBuf,
 }
 
+/// Held by the process that fetches and tests; two would write one file.
+#[derive(Debug)]
+pub struct Claim {
+    _file: File,
+}
+
 impl Updates {
     /// The releases in a folder, which need not be there.
     pub fn at(folder: &Path) -> Updates {
@@ -85,23 +96,25 @@ impl Updates {
 
     /// What is written down. A file that cannot be read is none, and a board without one runs what it came with.
     pub fn state(&self) -> State {
-        let path = self.folder.join(STATE);
-        match fs::metadata(&path).map(|facts| facts.len() <= MAX_STATE) {
-            Ok(true) => {}
-            _ => return State::default(),
-        }
-        let read = fs::read(&path).map(|bytes| serde_json::from_slice(&bytes));
-        match read {
-            Ok(Ok(state)) => state,
-            Ok(Err(error)) => {
-                log::warn!(error:% = error; "the state of releases is damaged: the board runs what it came with");
-                State::default()
-            }
+        match self.read() {
+            Ok(Some(state)) => state,
+            Ok(None) => State::default(),
             Err(error) => {
-                log::warn!(error:% = error; "the state of releases cannot be read");
+                log::warn!(error:% = error; "the state of releases cannot be read: the board runs what it came with");
                 State::default()
             }
         }
+    }
+
+    /// Nothing if there is none; an error of kind `InvalidData` if it is damaged.
+    pub(crate) fn read(&self) -> io::Result<Option<State>> {
+        let file = match File::open(self.folder.join(STATE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_STATE).read_to_end(&mut bytes)?;
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
     /// What is to be loaded now. If something is tried, a try is counted, and on the disk, before this returns.
@@ -125,6 +138,11 @@ impl Updates {
         self.chosen(state.current, &state)
     }
 
+    /// What the board came with, where nothing can be written down.
+    pub fn factory(&self) -> Chosen {
+        Chosen { slot: Slot::Factory, folder: None, is_trial: false }
+    }
+
     /// What is tried has shown that it works, and stays.
     ///
     /// # Errors
@@ -145,6 +163,15 @@ impl Updates {
         })
     }
 
+    /// A release is about to be tested, which is counted, and on the disk, before this returns: what it must do, or nothing if
+    /// it was tested so often without an end that it is given back instead.
+    ///
+    /// # Errors
+    /// A disk that takes nothing: then it is not tested.
+    pub fn begin_test(&self, slot: Slot) -> Result<Option<Health>, UpdateError> {
+        self.change(|state| state.begin_test(slot))
+    }
+
     /// A release that has passed its test is to be tried by the service.
     ///
     /// # Errors
@@ -154,26 +181,18 @@ impl Updates {
             if slot != Slot::Factory && !state.slots.contains_key(&slot) {
                 return Err(UpdateError::Empty(slot));
             }
-            state.trial = if slot == state.current { None } else { Some(Trial { slot, tries: TRIES }) };
+            state.propose(slot);
             Ok(())
         })?
     }
 
-    /// The operator goes back to what ran before, and does not want what runs now again.
+    /// The operator goes back to what ran before, and does not want what runs or is tried now again.
     ///
     /// # Errors
     /// A disk that takes nothing.
     pub fn roll_back(&self) -> Result<Slot, UpdateError> {
         self.change(|state| {
-            if state.trial.take_if(|_| true).is_none() {
-                let (current, before) = (state.current, state.before);
-                let is_there = before == Slot::Factory || state.slots.contains_key(&before);
-                state.current = if is_there && before != current { before } else { Slot::Factory };
-                if let Some(filled) = state.slots.get(&current) {
-                    let (release, sequence) = (filled.release, filled.sequence);
-                    state.deny(release, sequence, printable("the operator went back"));
-                }
-            }
+            state.roll_back();
             state.current
         })
     }
@@ -190,17 +209,47 @@ impl Updates {
         Ok(wrong.map(|(name, _)| name.clone()).collect())
     }
 
-    /// Believes in the root of a grant, unless a later one is believed in already.
+    /// Believes in the root that a host has granted, unless a later one of that host's is believed in already.
     ///
     /// # Errors
     /// A root that cannot be signed, a disk that takes nothing.
-    pub fn believe(&self, root: &Root) -> Result<(), UpdateError> {
+    pub fn believe(&self, root: &Root, host: PublicKey) -> Result<(), UpdateError> {
         let trust = Trust::new(root.clone())?;
-        let is_known = |known: &Trust| known.root().version >= root.version;
-        if self.state().trust.as_ref().is_some_and(is_known) {
+        let is_known = |state: &State| {
+            let is_later = state.trust.as_ref().is_some_and(|known| known.root().version >= root.version);
+            is_later && state.host == Some(host)
+        };
+        if is_known(&self.state()) {
             return Ok(());
         }
-        self.change(|state| state.trust = Some(trust))
+        self.change(|state| (state.trust, state.host) = (Some(trust), Some(host)))
+    }
+
+    /// Notes for people what came of the last look for a release.
+    ///
+    /// # Errors
+    /// A disk that takes nothing.
+    pub fn note(&self, words: &str) -> Result<(), UpdateError> {
+        if self.state().last.as_deref() == Some(words) {
+            return Ok(());
+        }
+        self.change(|state| state.last = Some(words.to_owned()))
+    }
+
+    /// Claims the slots for one process that fetches and tests, until the claim is dropped.
+    ///
+    /// # Errors
+    /// Another process has it.
+    pub fn claim(&self) -> Result<Claim, UpdateError> {
+        let path = self.folder.join("claim");
+        let fault = |source| UpdateError::System { path: path.clone(), source };
+        files::make_folder(&self.folder).map_err(fault)?;
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(fault)?;
+        match file.try_lock() {
+            Ok(()) => belong(&path).map(|()| Claim { _file: file }).map_err(fault),
+            Err(TryLockError::WouldBlock) => Err(UpdateError::Claimed),
+            Err(TryLockError::Error(source)) => Err(fault(source)),
+        }
     }
 
     /// Where a slot's bundle lies, if there is one.
@@ -231,13 +280,25 @@ impl Updates {
         files::make_folder(&self.folder).map_err(fault(&self.folder))?;
         let lock = self.folder.join("lock");
         let lock_file = File::options().create(true).truncate(false).write(true).open(&lock).map_err(fault(&lock))?;
+        belong(&lock).map_err(fault(&lock))?;
         lock_file.lock().map_err(fault(&lock))?;
-        let mut state = self.state();
+        let mut state = match self.read() {
+            Ok(state) => state.unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                let aside = self.folder.join(DAMAGED);
+                log::warn!(aside:% = aside.display(), error:% = error; "the state of releases is damaged and set aside");
+                fs::rename(&path, &aside).map_err(fault(&path))?;
+                State::default()
+            }
+            // It may be there all the same: nothing is written over it.
+            Err(source) => return Err(UpdateError::System { path, source }),
+        };
         let value = change(&mut state);
         let bytes = serde_json::to_vec(&state).map_err(io::Error::other).map_err(fault(&path))?;
         let mut file = WholeFile::beside(&path).map_err(fault(&path))?;
         file.write_all(&bytes).map_err(fault(&path))?;
         file.keep(Existing::Replace).map_err(fault(&path))?;
+        belong(&path).map_err(fault(&path))?;
         Ok(value)
     }
 }

@@ -5,11 +5,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use blip::caption::Caption;
-use exchange::release::{Outcome, Release, ReleasedFile};
-use exchange::{Digest, Trust};
+use exchange::release::{Health, Outcome, Release, ReleasedFile};
+use exchange::{Digest, PublicKey, Trust};
 use serde::{Deserialize, Serialize};
 
-/// How often a release is loaded before it is given back.
+/// How often a release is tested, and how often the service loads it, before it is given back.
 pub(crate) const TRIES: u8 = 3;
 /// Most releases that are remembered as given back; the oldest are older than any that is offered.
 const MAX_DENIED: usize = 64;
@@ -40,6 +40,9 @@ pub struct State {
     /// What is believed about releases; nothing until a host has granted a root.
     #[serde(default)]
     pub trust: Option<Trust>,
+    /// The host that granted the root.
+    #[serde(default)]
+    pub host: Option<PublicKey>,
     /// What runs, unless something is tried.
     #[serde(default)]
     pub current: Slot,
@@ -61,6 +64,12 @@ pub struct State {
     /// When the host was last heard to say which release is the newest, seconds since 1970.
     #[serde(default)]
     pub heard_s: Option<i64>,
+    /// Until when that holds, seconds since 1970.
+    #[serde(default)]
+    pub fresh_until_s: Option<i64>,
+    /// What came of the last look for a release, in words.
+    #[serde(default)]
+    pub last: Option<String>,
 }
 
 /// A release in a slot.
@@ -75,7 +84,13 @@ pub struct Filled {
     /// Its files.
     pub files: BTreeMap<String, ReleasedFile>,
     /// What it must do to stay.
-    pub health: exchange::release::Health,
+    pub health: Health,
+    /// How often its test was begun.
+    #[serde(default)]
+    pub tests: u8,
+    /// Whether the service has kept it: nothing else runs unless it is tried.
+    #[serde(default)]
+    pub is_kept: bool,
 }
 
 /// A release that is tried.
@@ -160,21 +175,61 @@ impl State {
         let Some(trial) = self.trial.take() else { return };
         self.before = self.current;
         self.current = trial.slot;
-        if let Some(filled) = self.slots.get(&trial.slot) {
+        if let Some(filled) = self.slots.get_mut(&trial.slot) {
+            filled.is_kept = true;
             let (release, sequence) = (filled.release, filled.sequence);
             self.report(Reported { release, sequence, outcome: Outcome::Kept });
+        }
+    }
+
+    /// A release is about to be tested: what it must do, or nothing if it has been tested so often that it is given back.
+    pub(crate) fn begin_test(&mut self, slot: Slot) -> Option<Health> {
+        let filled = self.slots.get_mut(&slot)?;
+        if filled.tests >= TRIES {
+            self.give_back(slot, &format!("its test did not end in {TRIES} tries"));
+            return None;
+        }
+        filled.tests += 1;
+        Some(filled.health)
+    }
+
+    /// The service is to try a slot. If it was given back, somebody wants it all the same.
+    pub(crate) fn propose(&mut self, slot: Slot) {
+        if let Some(filled) = self.slots.get(&slot) {
+            let release = filled.release;
+            self.denied.retain(|denied| denied.release != release);
+        }
+        self.trial = if slot == self.current { None } else { Some(Trial { slot, tries: TRIES }) };
+    }
+
+    /// What is tried, or else what runs, is left for what ran before, and not taken again.
+    pub(crate) fn roll_back(&mut self) {
+        let left = match self.trial.take() {
+            Some(trial) => trial.slot,
+            None => {
+                let is_there = self.before != self.current && self.may_run(self.before);
+                std::mem::replace(&mut self.current, if is_there { self.before } else { Slot::Factory })
+            }
+        };
+        self.before = Slot::Factory;
+        if let Some(filled) = self.slots.get(&left) {
+            let (release, sequence, reason) = (filled.release, filled.sequence, printable("the operator went back"));
+            self.deny(release, sequence, reason.clone());
+            self.report(Reported { release, sequence, outcome: Outcome::Returned(reason) });
         }
     }
 
     /// A slot is not used any more: what was tried is not tried again; what ran before runs on.
     pub(crate) fn give_back(&mut self, slot: Slot, reason: &str) {
         let reason = printable(reason);
-        let was_tried = self.trial.is_some_and(|trial| trial.slot == slot) || self.current != slot;
-        if self.trial.is_some_and(|trial| trial.slot == slot) {
+        let is_tried = self.trial.is_some_and(|trial| trial.slot == slot);
+        let was_kept = self.current == slot && !is_tried;
+        if is_tried {
             self.trial = None;
         }
         if let Some(Filled { release, sequence, .. }) = self.slots.remove(&slot) {
-            if was_tried {
+            // What was kept has become damaged, and may come again.
+            if !was_kept {
                 self.deny(release, sequence, reason.clone());
             }
             self.report(Reported { release, sequence, outcome: Outcome::Returned(reason) });
@@ -195,20 +250,38 @@ impl State {
     }
 
     /// Where to go when a slot is of no use.
-    pub(crate) fn other(&self, slot: Slot) -> Slot {
-        let other = Slot::WRITABLE.into_iter().find(|other| *other != slot && self.slots.contains_key(other));
-        other.unwrap_or_default()
+    fn other(&self, slot: Slot) -> Slot {
+        Slot::WRITABLE.into_iter().find(|other| *other != slot && self.may_run(*other)).unwrap_or_default()
     }
 
-    /// The slot that may be written: nothing runs from it, and nothing is tried in it.
-    pub(crate) fn free_slot(&self) -> Option<Slot> {
+    /// Whether something may run without a try: the service has kept it, and nobody has given it back.
+    fn may_run(&self, slot: Slot) -> bool {
+        let is_denied = |release: Digest| self.denied.iter().any(|denied| denied.release == release);
+        slot == Slot::Factory
+            || self.slots.get(&slot).is_some_and(|filled| filled.is_kept && !is_denied(filled.release))
+    }
+
+    /// Empties a slot, so that it may be written: nothing runs from it, nothing is tried in it, and if there is a choice
+    /// nobody would go back to it.
+    pub(crate) fn free_slot(&mut self) -> Option<Slot> {
         let is_free = |slot: &Slot| *slot != self.current && self.trial.is_none_or(|trial| trial.slot != *slot);
-        Slot::WRITABLE.into_iter().find(is_free)
+        let slot = Slot::WRITABLE.into_iter().filter(is_free).min_by_key(|slot| self.may_run(*slot))?;
+        self.slots.remove(&slot);
+        if self.before == slot {
+            self.before = Slot::Factory;
+        }
+        Some(slot)
+    }
+
+    /// What is to run, as far as it can be told from another: a service that has something else is outdated.
+    pub(crate) fn wanted(&self) -> [Option<(Slot, Option<Digest>)>; 2] {
+        let named = |slot: Slot| (slot, self.slots.get(&slot).map(|filled| filled.release));
+        [Some(named(self.current)), self.trial.map(|trial| named(trial.slot))]
     }
 
     pub(crate) fn filled(release: Digest, of: &Release) -> Filled {
         let Release { sequence, bundle, ref files, health, .. } = *of;
-        Filled { release, sequence, bundle, files: files.clone(), health }
+        Filled { release, sequence, bundle, files: files.clone(), health, tests: 0, is_kept: false }
     }
 
     fn report(&mut self, reported: Reported) {

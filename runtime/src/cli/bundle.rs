@@ -98,7 +98,7 @@ fn list(place: &Service) -> Result<ExitCode> {
     if place.json {
         say_json(&json!({
             "runs": state.current, "trial": state.trial, "slots": state.slots, "denied": state.denied,
-            "heard_s": state.heard_s, "sequence": state.trust.as_ref().map(exchange::Trust::sequence),
+            "heard_s": state.heard_s, "fresh_until_s": state.fresh_until_s, "last": state.last, "sequence": state.trust.as_ref().map(exchange::Trust::sequence),
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -119,6 +119,7 @@ fn list(place: &Service) -> Result<ExitCode> {
     for denied in &state.denied {
         say(&format!("release {} is not taken again: {}", denied.sequence, printable(denied.reason.as_str())))?;
     }
+    updates::tell_heard(&state)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -127,7 +128,7 @@ fn roll_back(place: &Service) -> Result<ExitCode> {
     if place.json {
         say_json(&json!({ "runs": slot }))?;
     } else {
-        say(&format!("slot {slot} runs when the service starts anew"))?;
+        say(&format!("a service that runs goes back to slot {slot} within seconds"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

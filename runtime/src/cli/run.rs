@@ -17,6 +17,7 @@ use edgeblip::pipeline::running::{End, Running, run};
 use field::clock::SystemClock;
 use field::config::Settings;
 use field::{log as logging, signals};
+use update::Watch;
 
 use super::config::Configured;
 use super::{cache_of, network, page, updates, warn};
@@ -53,15 +54,20 @@ impl Run {
         if lan {
             page::print(&page::fresh_links(&config, &KeyFile::of(&config.store.folder))?)?;
         }
-        let updates = updates::of(&config);
+        let watch = updates::of(&config).map(Watch::new);
+        let loading = watch.clone();
         let (_, end) = run(Running {
             config,
             reread: Box::new(read),
             clock,
             signals,
             face: inside,
-            load: move || updates::load(&settings).map_err(|error| format!("{error:#}")),
-            another: Box::new(move || updates.as_ref().is_some_and(|updates| updates.state().trial.is_some())),
+            load: move || {
+                let model = updates::load(&settings).map_err(|error| format!("{error:#}"));
+                loading.iter().for_each(Watch::loaded);
+                model
+            },
+            another: Box::new(move || watch.as_ref().is_some_and(Watch::is_outdated)),
         })?;
         match end {
             End::Done => Ok(ExitCode::SUCCESS),

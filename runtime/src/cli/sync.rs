@@ -180,6 +180,7 @@ fn status(place: &Service) -> Result<ExitCode> {
     if place.json {
         let mut line = serde_json::to_value(&status)?;
         line["unsynced"] = counts.unsynced.into();
+        line["release"] = updates::standing(&config);
         say_json(&line)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -196,6 +197,7 @@ fn status(place: &Service) -> Result<ExitCode> {
     if let Some(time) = status.well_at_s.and_then(|at| field::clock::written(at.saturating_mul(1000))) {
         say(&format!("all went well last at {time}"))?;
     }
+    updates::tell_standing(&config)?;
     Ok(ExitCode::SUCCESS)
 }
 

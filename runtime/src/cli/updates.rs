@@ -13,7 +13,8 @@ use field::config::{Config, Settings};
 use objects::{Objects, Options, Remote};
 use serde_json::{Value, json};
 use sync::Identity;
-use update::{Chosen, Fetched, Offered, Slot, UpdateError, Updates};
+use terminal::printable;
+use update::{Chosen, Fetched, Offered, Slot, State, UpdateError, Updates};
 
 use super::config::Configured;
 use super::{run, say, say_json};
@@ -29,7 +30,8 @@ pub(super) fn of(settings: &Settings) -> Option<Updates> {
 }
 
 /// The model that is to run: the release that is tried or was kept, or what the configuration names. A release that does
-/// not load, or answers otherwise than where it was made, is given back, and what ran before is loaded.
+/// not load, or answers otherwise than where it was made, is given back, and what ran before is loaded. A disk that takes
+/// nothing keeps no board from captioning.
 pub(super) fn load(settings: &Settings) -> Result<Model> {
     let Some(updates) = of(settings) else { return run::load(settings) };
     let mut chosen = updates.begin().unwrap_or_else(|error| {
@@ -37,23 +39,33 @@ pub(super) fn load(settings: &Settings) -> Result<Model> {
         updates.current()
     });
     loop {
-        let Chosen { slot, folder: Some(folder), is_trial } = &chosen else { return run::load(settings) };
-        match loaded(folder, *is_trial, settings) {
-            Ok(model) if *is_trial => {
-                updates.commit()?;
-                log::info!(slot:% = slot; "the release works and is kept");
+        let Chosen { slot, folder, is_trial } = &chosen;
+        let error = match (loaded(&updates, &chosen, settings), folder) {
+            (Ok(model), _) if *is_trial => {
+                match updates.commit() {
+                    Ok(()) => log::info!(slot:% = slot; "what was tried works and is kept"),
+                    Err(error) => log::warn!(error:% = error; "what was tried works, and that cannot be written down"),
+                }
                 return Ok(model);
             }
-            Ok(model) => return Ok(model),
-            Err(error) => chosen = updates.give_back(*slot, &format!("{error:#}"))?,
-        }
+            (Ok(model), _) => return Ok(model),
+            (Err(error), None) if !is_trial => return Err(error),
+            (Err(error), _) => error,
+        };
+        chosen = updates.give_back(*slot, &format!("{error:#}")).unwrap_or_else(|fault| {
+            log::warn!(error:% = fault; "a release does not load, and that cannot be written down");
+            let current = updates.current();
+            if current.slot == *slot { updates.factory() } else { current }
+        });
     }
 }
 
-fn loaded(folder: &Path, is_trial: bool, settings: &Settings) -> Result<Model> {
+fn loaded(updates: &Updates, chosen: &Chosen, settings: &Settings) -> Result<Model> {
+    let Some(folder) = &chosen.folder else { return run::load(settings) };
     let model = run::load_from(Some(folder), settings)?;
-    if is_trial {
-        golden::check_captioner(&model)?;
+    if chosen.is_trial {
+        let filled = updates.state().slots.remove(&chosen.slot).ok_or(UpdateError::Empty(chosen.slot))?;
+        golden::check_captioner_within(&model, filled.health.tolerance)?;
     }
     Ok(model)
 }
@@ -70,10 +82,23 @@ pub(super) enum Taken {
 
 impl Taken {
     pub(super) fn json(&self) -> Value {
+        let state = self.name();
         match self {
-            Taken::Same(fetched) => json!({ "state": name(fetched) }),
-            Taken::Proposed(sequence) => json!({ "state": "proposed", "sequence": sequence }),
-            Taken::Failed(sequence, reason) => json!({ "state": "failed", "sequence": sequence, "reason": reason }),
+            Taken::Same(_) => json!({ "state": state }),
+            Taken::Proposed(sequence) => json!({ "state": state, "sequence": sequence }),
+            Taken::Failed(sequence, reason) => json!({ "state": state, "sequence": sequence, "reason": reason }),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Taken::Same(Fetched::Nothing) => "none",
+            Taken::Same(Fetched::Current) => "current",
+            Taken::Same(Fetched::Later) => "later",
+            Taken::Same(Fetched::Denied) => "denied",
+            Taken::Same(Fetched::Ready { .. }) => "ready",
+            Taken::Proposed(_) => "proposed",
+            Taken::Failed(..) => "failed",
         }
     }
 
@@ -89,50 +114,89 @@ impl Taken {
     }
 }
 
-fn name(fetched: &Fetched) -> &'static str {
-    match fetched {
-        Fetched::Nothing => "none",
-        Fetched::Current => "current",
-        Fetched::Later => "later",
-        Fetched::Denied => "denied",
-        Fetched::Ready { .. } => "ready",
-    }
-}
-
 /// Looks for a release, fetches and tests it, and tells the host what became of others.
 pub(super) fn take(settings: &Settings, grant: &Grant, remote: &mut dyn Remote, now_s: i64) -> Result<Taken> {
     let updates = Updates::at(&update::folder_beside(&settings.store.folder));
-    if let Some(root) = &grant.root {
-        updates.believe(root)?;
-    }
+    let claim = updates.claim()?;
     let board = board(settings)?;
     let key = Identity::at(&sync::folder_beside(&settings.store.folder)).key()?;
-    updates.send_reports(remote, &grant.device, &key, board.version, now_s)?;
     let offered = Offered { device: &grant.device, board: &board, now_s, leave: LEAVE };
-    let fetched = updates.fetch(remote, &offered)?;
-    let Fetched::Ready { slot, sequence, .. } = fetched else { return Ok(Taken::Same(fetched)) };
-    match test(&updates, slot)? {
-        Ok(()) => {
-            updates.propose(slot)?;
-            Ok(Taken::Proposed(sequence))
+    let taken = (|| -> Result<Taken> {
+        if let Some(root) = &grant.root {
+            updates.believe(root, grant.host)?;
         }
-        Err(reason) => {
-            updates.give_back(slot, &reason)?;
-            // The host hears of it at once, if it can.
-            updates.send_reports(remote, &grant.device, &key, board.version, now_s)?;
-            Ok(Taken::Failed(sequence, reason))
-        }
+        let fetched = updates.fetch(&claim, remote, &offered)?;
+        let Fetched::Ready { slot, sequence, .. } = fetched else { return Ok(Taken::Same(fetched)) };
+        Ok(match test(&updates, slot)? {
+            Ok(()) => {
+                updates.propose(slot)?;
+                Taken::Proposed(sequence)
+            }
+            Err(reason) => {
+                updates.give_back(slot, &reason)?;
+                Taken::Failed(sequence, reason)
+            }
+        })
+    })();
+    let words = match &taken {
+        Ok(taken) => taken.words().unwrap_or_else(|| taken.name().to_owned()),
+        Err(error) => format!("refused: {error:#}"),
+    };
+    updates.note(&words)?;
+    // A stick that is read-only, or a place that takes no reports, keeps no board from its releases.
+    if let Err(error) = updates.send_reports(remote, &grant.device, &key, board.version, now_s) {
+        log::warn!(error:% = error; "the host does not hear yet what became of releases");
     }
+    taken
 }
 
 fn test(updates: &Updates, slot: Slot) -> Result<Result<(), String>> {
-    let health = updates.state().slots.get(&slot).map(|filled| filled.health).ok_or(UpdateError::Empty(slot))?;
+    let Some(health) = updates.begin_test(slot)? else {
+        return Ok(Err("its test was begun again and again, and never ended".to_owned()));
+    };
     let contract = Contract { memory_mib: health.memory_mib, seconds: health.seconds, tolerance: health.tolerance };
     let mut command = Command::new(std::env::current_exe().context("finding this program")?);
     command.args(["bundle", "try", "--memory-mib", &health.memory_mib.to_string()]);
     command.args(["--seconds", &health.seconds.to_string(), "--tolerance", &health.tolerance.to_string()]);
     command.arg(updates.folder_of(slot));
     Ok(test_in_child(command, contract))
+}
+
+/// How it stands with releases, for programs; nothing where none are taken.
+pub(super) fn standing(settings: &Settings) -> Value {
+    let Some(state) = of(settings).map(|updates| updates.state()) else { return Value::Null };
+    let sequence = state.slots.get(&state.current).map(|filled| filled.sequence);
+    json!({
+        "runs": state.current, "sequence": sequence, "trial": state.trial, "heard_s": state.heard_s,
+        "fresh_until_s": state.fresh_until_s, "last": state.last,
+    })
+}
+
+/// The same for people.
+pub(super) fn tell_standing(settings: &Settings) -> Result<()> {
+    let Some(state) = of(settings).map(|updates| updates.state()) else { return Ok(()) };
+    if let Some(filled) = state.slots.get(&state.current) {
+        say(&format!("release {} runs", filled.sequence))?;
+    }
+    if let Some(trial) = state.trial {
+        say(&format!("slot {} is tried, {} tries left", trial.slot, trial.tries))?;
+    }
+    tell_heard(&state)
+}
+
+/// What was heard last, and whether that is too long ago.
+pub(super) fn tell_heard(state: &State) -> Result<()> {
+    if let Some(last) = &state.last {
+        say(&format!("the last look for a release: {}", printable(last)))?;
+    }
+    let Some(time) = state.heard_s.and_then(|at| field::clock::written(at.saturating_mul(1000))) else { return Ok(()) };
+    if state.fresh_until_s.is_some_and(|until| until <= now_s()) {
+        return say(&format!(
+            "nothing fresh about releases was heard since {time}: the host is not reached or does not sign, or somebody \
+             keeps its word from this board"
+        ));
+    }
+    say(&format!("the host was last heard to name the newest release at {time}"))
 }
 
 /// What this board is.

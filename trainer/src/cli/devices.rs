@@ -123,6 +123,14 @@ impl Approve {
     fn run(self) -> Result<()> {
         let bytes = read_small(&self.request)?;
         let request = read_request(&bytes).with_context(|| shown(&self.request))?;
+        if let Some(served) = &self.served {
+            let address =
+                served.strip_prefix("https://").or_else(|| served.strip_prefix("http://")).unwrap_or_default();
+            let address = address.trim_end_matches('/');
+            let is_address = !address.is_empty() && !address.contains(['/', '?', '#', '&', '@', '%', ' ']);
+            ensure!(is_address, "--served {served}: it is https://HOST:PORT, as boards reach this host");
+        }
+        let is_served = self.served.is_some();
         let credentials = match (self.user, &self.served) {
             (None, None) => None,
             (None, Some(_)) => Some(new_credentials()?),
@@ -133,7 +141,8 @@ impl Approve {
             }
         };
         let mut home = Home::open(&self.place.host)?;
-        let url = self.served.map(|served| format!("s3://{BUCKET}?endpoint={served}")).or(self.url);
+        let url =
+            self.served.map(|served| format!("s3://{BUCKET}?endpoint={}", served.trim_end_matches('/'))).or(self.url);
         let approval = Approval { name: self.name, url, credentials, root: home.root()? };
         let (grant, bytes) = home.approve(&bytes, approval)?;
         write_secret(&self.out, &bytes)?;
@@ -146,6 +155,9 @@ impl Approve {
             return Ok(());
         }
         println!("{} is let in; {} is its grant", grant.device, shown(&self.out));
+        if is_served {
+            println!("its access key is new: one that it had before opens nothing any more");
+        }
         println!("the board's key  {}  as \"edgeblip enrol\" prints it there", request.key.fingerprint());
         println!("this host's key  {}  as the board will print it when it takes the grant", grant.host.fingerprint());
         Ok(())

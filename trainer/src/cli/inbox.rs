@@ -67,7 +67,7 @@ impl Taker {
 }
 
 /// Whether another look may go better: a place that is away comes back, and another program ends.
-pub(super) fn is_passing(error: &InboxError) -> bool {
+fn is_passing(error: &InboxError) -> bool {
     matches!(error, InboxError::Remote(_) | InboxError::Home(HomeError::Busy { .. }))
 }
 
@@ -109,7 +109,8 @@ pub(super) fn tell_shards(summary: &Summary) {
     println!("{shards} shards: {pairs} pairs new, {again} known, {refused} refused, {forgotten} forgotten");
 }
 
-fn tell_faults(summary: &Summary) {
+/// What was wrong with it, in words.
+pub(super) fn tell_faults(summary: &Summary) {
     let Summary { broken, quarantined, unknown, .. } = summary;
     if *broken > 0 {
         println!("{broken} files were cut or changed on their way: the boards send them again");

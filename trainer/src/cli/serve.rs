@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use axum::Router;
-use axum::routing::get;
 use clap::Args;
 use desk::Desk;
 use host::devices::now_s;
@@ -18,9 +17,13 @@ use server::{Access, Counters, Folder, Limits, Listener, Place, Stop, certificat
 use terminal::explained;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
-use super::inbox::{Taker, is_passing, tell_shards};
+use super::inbox::{Taker, tell_faults, tell_shards};
 use super::source::Source;
+
+/// How long the inbox may go on when the host stops.
+const LAST: Duration = Duration::from_secs(10);
 
 /// Be the host: the place where boards put pairs and find receipts and releases, the inbox, and the operator's page.
 #[derive(Args)]
@@ -86,14 +89,18 @@ impl Serve {
         let is_far = !self.listen.ip().is_loopback() && self.source.from.is_none();
         ensure!(
             !is_far || self.certificate.is_some() || self.plain,
-            "--listen {}: give --certificate and --key, or --plain behind a proxy that has them",
+            "--listen {}: without TLS whoever is on the way sees every picture: give --certificate and --key, or --plain behind a \
+             proxy that has them",
             self.listen
         );
         let home = Home::open(&self.host)?;
         let objects = self.source.open(&home)?;
         let taker = Taker::new(home, objects)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting")?;
-        runtime.block_on(self.serve(taker))
+        let served = runtime.block_on(self.serve(taker));
+        // A shard that is just being taken in is taken in again at the next start.
+        runtime.shutdown_background();
+        served
     }
 
     async fn serve(self, taker: Taker) -> Result<()> {
@@ -113,10 +120,12 @@ impl Serve {
         }
         // Whoever listens for it is gone only if it has ended.
         let _ = sayer.send(true);
-        for task in [Some(pages), places, Some(taking)].into_iter().flatten() {
+        let ended = timeout(LAST, taking);
+        for task in [Some(pages), places].into_iter().flatten() {
             task.await.context("stopping")?;
         }
-        Ok(())
+        // It may be stopped anywhere, and has had its time.
+        ended.await.unwrap_or(Ok(())).context("stopping")
     }
 
     async fn listen(&self, arrived: &Arc<Notify>, stop: &Stop) -> Result<Listening> {
@@ -140,10 +149,7 @@ impl Serve {
         };
         let page = Listener::bind(self.page, None, stop.clone()).await?;
         let desk = desk::router(Desk { host: self.host.clone(), backup: self.backup.clone() });
-        let counted = counters.clone();
-        let metrics = move || async move { counted.text(folder.free_bytes().unwrap_or(0)) };
-        let router =
-            Router::new().route("/metrics", get(metrics)).route("/healthz", get(|| async { "ok\n" })).merge(desk);
+        let router = server::router(counters.clone(), folder).merge(desk);
         Ok(Listening { place, page, router, counters })
     }
 
@@ -167,14 +173,15 @@ impl Serve {
 /// Takes in what arrives, and keeps the word about the newest release fresh, until it is time to stop.
 async fn take_in(mut taker: Taker, arrived: Arc<Notify>, stop: Stop, every: Duration, as_json: bool) {
     let mut stop = std::pin::pin!(stop.wait());
-    let mut trouble = Trouble::default();
+    let (mut away, mut stale) =
+        (Trouble::of("shards are not taken in"), Trouble::of("the word about the newest release is not renewed"));
     loop {
         let looked = tokio::task::spawn_blocking(move || {
-            look(&mut taker, as_json);
-            trouble.tell(keep_fresh(&taker.home, &mut taker.objects));
-            (taker, trouble)
+            away.tell(look(&mut taker, as_json));
+            stale.tell(keep_fresh(&taker.home, &mut taker.objects));
+            (taker, away, stale)
         });
-        (taker, trouble) = match looked.await {
+        (taker, away, stale) = match looked.await {
             Ok(kept) => kept,
             Err(error) => {
                 eprintln!("edgeblip-trainer: taking in has ended: {error}");
@@ -191,31 +198,38 @@ async fn take_in(mut taker: Taker, arrived: Arc<Notify>, stop: Stop, every: Dura
     let _ = tokio::task::spawn_blocking(move || drop(taker)).await;
 }
 
-fn look(taker: &mut Taker, as_json: bool) {
-    match taker.look() {
-        Ok(summary) if summary.shards + summary.broken == 0 => {}
-        Ok(summary) if as_json => match terminal::json(&summary) {
-            Ok(line) => println!("{line}"),
-            Err(error) => eprintln!("edgeblip-trainer: {error}"),
-        },
-        Ok(summary) => tell_shards(&summary),
-        Err(error) if is_passing(&error) => {}
-        // The next look may find a disk with room.
-        Err(error) => eprintln!("edgeblip-trainer: {}", explained(&error)),
+/// Takes in what is there. The next look may find a place that has come back, or a disk with room.
+fn look(taker: &mut Taker, as_json: bool) -> Result<()> {
+    let summary = taker.look()?;
+    if summary.shards + summary.broken == 0 {
+        return Ok(());
     }
+    if as_json {
+        println!("{}", terminal::json(&summary)?);
+    } else {
+        tell_shards(&summary);
+        tell_faults(&summary);
+    }
+    Ok(())
 }
 
 /// Says once what is wrong, and again when something else is.
-#[derive(Default)]
-struct Trouble(Option<String>);
+struct Trouble {
+    what: &'static str,
+    said: Option<String>,
+}
 
 impl Trouble {
+    fn of(what: &'static str) -> Trouble {
+        Trouble { what, said: None }
+    }
+
     fn tell(&mut self, done: Result<()>) {
-        let words = done.err().map(|error| format!("{error:#}"));
-        if let Some(words) = words.as_ref().filter(|words| self.0.as_ref() != Some(*words)) {
-            eprintln!("edgeblip-trainer: the word about the newest release is not renewed: {words}");
+        let words = done.err().map(|error| explained(error.as_ref()));
+        if let Some(words) = words.as_ref().filter(|words| self.said.as_ref() != Some(*words)) {
+            eprintln!("edgeblip-trainer: {}: {words}", self.what);
         }
-        self.0 = words;
+        self.said = words;
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::fs;
 
-use exchange::release::{HealthReport, NEWEST, Outcome, Root, file_place, release_place, root_place};
+use exchange::release::{
+    Board, DELEGATION, Delegation, HealthReport, NEWEST, Outcome, Root, file_place, release_place, root_place,
+};
 use exchange::{Digest, signed};
-use update::{Fetched, Slot, UpdateError, Updates};
+use update::{Fetched, Offered, Slot, UpdateError, Updates};
 
-use crate::place::{Place, WEIGHTS, believing, device, fetch, fetch_at, key};
+use crate::place::{Place, WEIGHTS, believing, device, fetch, fetch_at, host, key, root};
 
 #[test]
 fn a_release_is_fetched_once_tried_kept_and_reported() {
@@ -158,8 +160,51 @@ fn keys_rotate_forward_and_after_the_online_key_was_lost() {
     place.put(exchange::release::DELEGATION, &delegation, 2);
     assert!(matches!(fetch(&updates, &mut place).unwrap(), Fetched::Ready { .. }));
     // A grant of the old days does not bring the old root back.
-    updates.believe(&crate::place::root()).unwrap();
+    updates.believe(&root(), host()).unwrap();
     assert_eq!(updates.state().trust.unwrap().root().version, 2);
+}
+
+#[test]
+fn a_delegation_that_has_expired_is_remembered_and_none_before_it_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (updates, mut place) = (believing(folder.path()), Place::new());
+    let stolen = place.objects.clone();
+    let classes = vec!["any".parse().unwrap()];
+    let expired = Delegation { serial: 2, key: key(10).public(), classes, expires_s: 900 };
+    place.put(DELEGATION, &expired, 1);
+    assert!(fetch(&updates, &mut place).unwrap_err().to_string().contains("expired"));
+    let error = fetch(&updates, &mut Place { objects: stolen, ..Place::new() }).unwrap_err().to_string();
+    assert!(error.contains("replays"), "{error}");
+}
+
+#[test]
+fn another_host_brings_its_own_root_and_only_one_program_fetches() {
+    let folder = tempfile::tempdir().unwrap();
+    let (updates, mut place) = (believing(folder.path()), Place::new());
+    place.release(1);
+    let claim = updates.claim().unwrap();
+    assert!(matches!(fetch(&updates, &mut place), Err(UpdateError::Claimed)));
+    drop(claim);
+    let other = Root { version: 1, keys: vec![key(2).public()], threshold: 1 };
+    updates.believe(&other, host()).unwrap();
+    assert_eq!(updates.state().trust.unwrap().root(), &root(), "a host has one root of a version");
+    updates.believe(&other, key(6).public()).unwrap();
+    assert_eq!(updates.state().trust.unwrap().root(), &other);
+    assert!(fetch(&updates, &mut place).unwrap_err().to_string().contains("delegation"));
+}
+
+#[test]
+fn only_what_no_slot_has_needs_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (updates, mut place) = (believing(folder.path()), Place::new());
+    place.keep(&updates, 1);
+    let second = place.release(2);
+    let board = Board { classes: Vec::new(), version: "0.1.0".parse().unwrap() };
+    let leave = u64::MAX / 2;
+    let offered = Offered { device: &device(), board: &board, now_s: 1000, leave };
+    let refused = updates.fetch(&updates.claim().unwrap(), &mut place, &offered).unwrap_err();
+    let UpdateError::NoRoom { needed, .. } = refused else { panic!("{refused}") };
+    assert_eq!(needed, leave + second.bytes() - second.files["tokenizer.json"].bytes);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod place;
 mod fetching;
+mod slots;
 mod life;
 mod power;
 #[expect(dead_code, reason = "the rig of the store; half of it is needed here")]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use exchange::release::{
     Board, BoardClass, DELEGATION, Delegation, Health, NEWEST, Newest, ReleasedFile, Root, file_place, release_place,
 };
-use exchange::{DeviceName, Digest, Release, SecretKey, Statement, signed};
+use exchange::{DeviceName, Digest, PublicKey, Release, SecretKey, Statement, signed};
 use objects::{Remote, RemoteError};
-use update::{Fetched, Offered, UpdateError, Updates};
+use update::{Fetched, Offered, Slot, UpdateError, Updates};
 
 /// Larger than two pieces.
 pub(crate) const WEIGHTS: usize = (2 << 20) + 4321;
@@ -24,11 +24,14 @@ pub(crate) struct Place {
     pub(crate) given: u64,
     /// The request at which the connection ends.
     pub(crate) ends_at: Option<u64>,
+    /// Bytes of the weights of what it releases.
+    pub(crate) weights: usize,
 }
 
 impl Place {
     pub(crate) fn new() -> Place {
-        let mut place = Place { objects: BTreeMap::new(), number: 0, asked: 0, given: 0, ends_at: None };
+        let objects = BTreeMap::new();
+        let mut place = Place { objects, number: 0, asked: 0, given: 0, ends_at: None, weights: WEIGHTS };
         place.delegate(1, 9);
         place
     }
@@ -46,6 +49,16 @@ impl Place {
         self.put(DELEGATION, &delegation, 1);
     }
 
+    /// Releases something and has a board take it wholly up.
+    pub(crate) fn keep(&mut self, updates: &Updates, sequence: u64) -> Slot {
+        self.release(sequence);
+        let Fetched::Ready { slot, .. } = fetch(updates, self).unwrap() else { panic!("it is not there") };
+        updates.propose(slot).unwrap();
+        assert!(updates.begin().unwrap().is_trial);
+        updates.commit().unwrap();
+        slot
+    }
+
     /// Releases a bundle of a manifest, and weights of which the first half is the same in all.
     pub(crate) fn release(&mut self, sequence: u64) -> Release {
         self.release_by(sequence, 9)
@@ -53,7 +66,8 @@ impl Place {
 
     pub(crate) fn release_by(&mut self, sequence: u64, online: u8) -> Release {
         let mut files = BTreeMap::new();
-        let weights: Vec<u8> = (0..WEIGHTS).map(|place| (place as u64).wrapping_mul(sequence % 1009) as u8).collect();
+        let weights: Vec<u8> =
+            (0..self.weights).map(|place| (place as u64).wrapping_mul(sequence % 1009) as u8).collect();
         let contents = [
             ("manifest.json", format!("manifest {sequence}").into_bytes()),
             ("tokenizer.json", b"words".to_vec()),
@@ -132,9 +146,14 @@ pub(crate) fn root() -> Root {
     Root { version: 1, keys: vec![key(1).public()], threshold: 1 }
 }
 
+/// The host that granted the root.
+pub(crate) fn host() -> PublicKey {
+    key(5).public()
+}
+
 pub(crate) fn believing(folder: &std::path::Path) -> Updates {
     let updates = Updates::at(folder);
-    updates.believe(&root()).unwrap();
+    updates.believe(&root(), host()).unwrap();
     updates
 }
 
@@ -144,5 +163,5 @@ pub(crate) fn fetch(updates: &Updates, place: &mut Place) -> Result<Fetched, Upd
 
 pub(crate) fn fetch_at(updates: &Updates, place: &mut Place, now_s: i64) -> Result<Fetched, UpdateError> {
     let board = Board { classes: vec!["aarch64".parse().unwrap()], version: "0.1.0".parse().unwrap() };
-    updates.fetch(place, &Offered { device: &device(), board: &board, now_s, leave: 0 })
+    updates.fetch(&updates.claim()?, place, &Offered { device: &device(), board: &board, now_s, leave: 0 })
 }

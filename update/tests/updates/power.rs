@@ -60,7 +60,7 @@ fn survive(image: &[u8], place: &Path) -> Result<Slot> {
     if chosen.is_trial {
         updates.commit()?;
     }
-    updates.believe(&crate::place::root())?;
+    updates.believe(&crate::place::root(), crate::place::host())?;
     let mut host = Place::new();
     host.release(1);
     host.release(2);

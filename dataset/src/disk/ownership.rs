@@ -5,8 +5,11 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
-/// Makes a folder, and those above it that are missing.
-pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
+/// Makes a folder, and those above it that are missing; each belongs to whom the one above belongs.
+///
+/// # Errors
+/// The system's refusal.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -20,7 +23,10 @@ pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Gives a file or a folder to the owner of the folder above, if it is another's.
-pub(crate) fn belong(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// The system's refusal, but that only root may give away.
+pub fn belong(path: &Path) -> io::Result<()> {
     let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (above, own) = (fs::metadata(above)?, fs::metadata(path)?);
     if (above.uid(), above.gid()) == (own.uid(), own.gid()) {
