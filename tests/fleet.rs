@@ -134,16 +134,17 @@ fn let_in(folder: &Path, boards: usize) -> Result<(Vec<DeviceName>, Vec<exchange
     Ok((names, keys, home.key()))
 }
 
-/// Sends a board's pairs, a shard after the other; the shards, and how long each PUT took.
-fn send(
-    number: usize,
-    board: &Board,
-    url: &str,
-    pairs: u64,
-    jpegs: &[Vec<u8>],
-) -> Result<(Vec<(Digest, usize)>, Vec<Duration>)> {
+/// Shards with their numbers of pairs, and how long each PUT took.
+#[derive(Default)]
+struct SentShards {
+    shards: Vec<(Digest, usize)>,
+    times: Vec<Duration>,
+}
+
+/// Sends a board's pairs, a shard after the other.
+fn send(number: usize, board: &Board, url: &str, pairs: u64, jpegs: &[Vec<u8>]) -> Result<SentShards> {
     let mut remote = Objects::open(url, &board.options)?;
-    let (mut shards, mut times) = (Vec::new(), Vec::new());
+    let mut sent = SentShards::default();
     let mut next = 0;
     while next < pairs {
         let mut packer = Packer::new();
@@ -155,10 +156,10 @@ fn send(
         let shard = packer.finish().context("a shard")?;
         let began = Instant::now();
         remote.put(&board.name.shard(shard.digest), &shard.bytes)?;
-        times.push(began.elapsed());
-        shards.push((shard.digest, count));
+        sent.times.push(began.elapsed());
+        sent.shards.push((shard.digest, count));
     }
-    Ok((shards, times))
+    Ok(sent)
 }
 
 /// Waits for a board's receipts, and reads them.
@@ -221,7 +222,7 @@ fn main() -> Result<()> {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(board) = boards.get(number) else { return Ok(()) };
-            let (shards, took) = send(number, board, &url, pairs, &jpegs)?;
+            let SentShards { shards, times: took } = send(number, board, &url, pairs, &jpegs)?;
             hear(board, &url, &shards, host)?;
             times.lock().expect("nobody panics with it").extend(took);
             memory.lock().expect("nobody panics with it").push(served.memory_kib()?);

@@ -65,7 +65,7 @@ impl Served {
     fn stop(mut self) -> Result<i32> {
         let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
         ensure!(asked.success());
-        Ok(self.child.wait()?.code().context("it ended by a signal")?)
+        self.child.wait()?.code().context("it ended by a signal")
     }
 
     /// A request to its page: status and body.
@@ -124,7 +124,8 @@ fn bring_home(board: &Board) -> Result<()> {
 fn check(board: &Board, host: &Host, pairs: usize) -> Result<()> {
     let mut known: Vec<Digest> = host.pairs()?.into_iter().map(|(_, hash, _)| hash).collect();
     let mut kept: Vec<Digest> = board.hashes()?.into_values().collect();
-    (known.sort_unstable(), kept.sort_unstable());
+    known.sort_unstable();
+    kept.sort_unstable();
     ensure!(kept.len() == pairs && known == kept, "{} kept, {} at home, of {pairs}", kept.len(), known.len());
     ensure!(board.listed()?.values().all(|is_home| *is_home), "everything has its receipt");
     host.check_shelf()

@@ -161,6 +161,36 @@ fn a_release_is_tried_kept_and_reported_while_the_service_runs() -> Result<()> {
 }
 
 #[test]
+fn an_operator_chooses_what_the_service_runs_and_it_starts_anew_once_for_each() -> Result<()> {
+    let (_place, board, host) = enrolled()?;
+    let service = Service::start(&board)?;
+    publish(&host, &built_in(), &[])?;
+    ensure!(released(&board)?["state"] == "proposed");
+    let runs = |slot: &'static str| move |now: &Value| now["runs"] == slot && now["trial"].is_null();
+    wait_until("the release is kept", &board, runs("a"))?;
+    board.say(&["bundle", "activate", "factory"])?;
+    wait_until("what the board came with is kept", &board, runs("factory"))?;
+    board.say(&["bundle", "activate", "a"])?;
+    wait_until("the release is kept again", &board, runs("a"))?;
+    ensure!(board.say(&["bundle", "rollback"])?["runs"] == "factory");
+    let starts = || -> Result<usize> {
+        Ok(fs::read_to_string(board.folder.join("log"))?.matches("the program starts itself anew").count())
+    };
+    let since = Instant::now();
+    while starts()? < 4 {
+        ensure!(since.elapsed() < PATIENCE, "a service that runs goes back too");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    // Longer than from one look to the next.
+    std::thread::sleep(Duration::from_secs(7));
+    ensure!(starts()? == 4, "{} starts", starts()?);
+    let status = board.say(&["sync", "status"])?;
+    ensure!(status["release"]["runs"] == "factory" && status["release"]["fresh_until_s"].is_number(), "{status}");
+    ensure!(status["release"]["last"].as_str().is_some_and(|last| last.contains("passed its test")), "{status}");
+    service.stop()
+}
+
+#[test]
 fn signed_releases_that_do_not_work_come_back_by_themselves() -> Result<()> {
     let (place, board, host) = enrolled()?;
     let golden = changed(place.path(), "golden.json", |bytes| {

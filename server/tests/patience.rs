@@ -41,9 +41,9 @@ fn half<'a>(world: &World, ask: &Ask<'a>) -> (TcpStream, &'a [u8]) {
 fn an_upload_that_is_cut_leaves_nothing() {
     let world = World::open(ROOMY);
     let shard = vec![7; 1 << 20];
-    let path = format!("/home/{}", device("garden").shard(Digest::of(&shard)));
+    let name = device("garden").shard(Digest::of(&shard));
     for how in [Shutdown::Write, Shutdown::Both] {
-        let (stream, _) = half(&world, &Ask::new("PUT", &path, &shard));
+        let (stream, _) = half(&world, &Ask::new("PUT", &name, &shard));
         stream.shutdown(how).unwrap();
         until(|| arriving(&world) == 0);
     }
@@ -53,16 +53,16 @@ fn an_upload_that_is_cut_leaves_nothing() {
 #[test]
 fn whoever_sends_nothing_is_sent_away() {
     let world = World::patient(ROOMY, SHORT);
-    let (stream, _) = half(&world, &Ask::new("PUT", "/home/some", &[7; 1 << 20]));
+    let (stream, _) = half(&world, &Ask::new("PUT", "some", &[7; 1 << 20]));
     assert_eq!(answer(stream).code(), "IncompleteBody");
     until(|| arriving(&world) == 0);
     // A form is read before anybody asks whose it is.
-    let form = Ask::new("POST", "/home", &[7; 100]);
+    let form = Ask::new("POST", "", &[7; 100]);
     let mut stream = TcpStream::connect(world.address).unwrap();
     stream.write_all(form.head(world.address, "content-type: multipart/form-data; boundary=b\r\n").as_bytes()).unwrap();
     assert_eq!(answer(stream).status, 400);
     // Not even a head, half a head, and nothing after an answer.
-    let ask = Ask::new("GET", "/home/some", b"");
+    let ask = Ask::new("GET", "some", b"");
     let whole =
         ask.head(world.address, &ask.signed(world.address, &world.operator)).replace("connection: close\r\n", "");
     for head in ["", "GET / HT", &whole] {
@@ -77,7 +77,7 @@ fn whoever_sends_nothing_is_sent_away() {
 #[test]
 fn whoever_sends_byte_by_byte_gets_no_further() {
     let world = World::patient(ROOMY, SHORT);
-    let (mut stream, rest) = half(&world, &Ask::new("PUT", "/home/some", &[7; 1 << 20]));
+    let (mut stream, rest) = half(&world, &Ask::new("PUT", "some", &[7; 1 << 20]));
     let mut bytes = rest.chunks(1);
     let broken = loop {
         if let Err(error) = stream.write_all(bytes.next().unwrap()) {
@@ -97,7 +97,7 @@ fn whoever_sends_byte_by_byte_gets_no_further() {
 fn whoever_takes_nothing_is_sent_away() {
     let world = World::patient(ROOMY, SHORT);
     fs::write(world.host().join("objects/large"), vec![7; 32 << 20]).unwrap();
-    let ask = Ask::new("GET", "/home/large", b"");
+    let ask = Ask::new("GET", "large", b"");
     let head = ask.head(world.address, &ask.signed(world.address, &world.operator));
     let mut stream = TcpStream::connect(world.address).unwrap();
     stream.write_all(head.as_bytes()).unwrap();
@@ -107,7 +107,7 @@ fn whoever_takes_nothing_is_sent_away() {
 #[test]
 fn a_host_that_stops_ends_what_it_has_begun() {
     let mut world = World::open(ROOMY);
-    let (mut stream, rest) = half(&world, &Ask::new("PUT", "/home/some", &[7; 1 << 20]));
+    let (mut stream, rest) = half(&world, &Ask::new("PUT", "some", &[7; 1 << 20]));
     world.ask_to_stop();
     until(|| TcpStream::connect(world.address).is_err());
     stream.write_all(rest).unwrap();
@@ -119,7 +119,7 @@ fn a_host_that_stops_ends_what_it_has_begun() {
 #[test]
 fn a_host_that_stops_waits_for_nobody_for_long() {
     let mut world = World::patient(ROOMY, Patience { last: Duration::from_millis(100), ..Patience::default() });
-    let (_stream, _) = half(&world, &Ask::new("PUT", "/home/some", &[7; 1 << 20]));
+    let (_stream, _) = half(&world, &Ask::new("PUT", "some", &[7; 1 << 20]));
     world.ask_to_stop();
     world.wait();
 }

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use exchange::{Credentials, Digest};
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
+use server::BUCKET;
 use sha1::Sha1;
 use sha2::Sha256;
 
@@ -33,15 +34,21 @@ impl Answer {
 #[derive(Clone, Copy)]
 pub(crate) struct Ask<'a> {
     pub(crate) method: &'a str,
-    pub(crate) path: &'a str,
+    /// An object's name as it stands in the URL; nothing for the bucket itself.
+    pub(crate) name: &'a str,
     pub(crate) query: &'a str,
     pub(crate) body: &'a [u8],
     pub(crate) at_s: i64,
 }
 
 impl<'a> Ask<'a> {
-    pub(crate) fn new(method: &'a str, path: &'a str, body: &'a [u8]) -> Ask<'a> {
-        Ask { method, path, query: "", body, at_s: Timestamp::now().as_second() }
+    pub(crate) fn new(method: &'a str, name: &'a str, body: &'a [u8]) -> Ask<'a> {
+        Ask { method, name, query: "", body, at_s: Timestamp::now().as_second() }
+    }
+
+    /// The path of the URL.
+    pub(crate) fn path(&self) -> String {
+        if self.name.is_empty() { format!("/{BUCKET}") } else { format!("/{BUCKET}/{}", self.name) }
     }
 
     /// Headers that sign it.
@@ -52,7 +59,7 @@ impl<'a> Ask<'a> {
         let (moment, day) = (at.strftime("%Y%m%dT%H%M%SZ").to_string(), at.strftime("%Y%m%d").to_string());
         let body = Digest::of(self.body);
         let names = "host;x-amz-content-sha256;x-amz-date";
-        let Ask { method, path, query, .. } = self;
+        let (Ask { method, query, .. }, path) = (self, self.path());
         let canonical = format!(
             "{method}\n{path}\n{query}\nhost:{host}\nx-amz-content-sha256:{body}\nx-amz-date:{moment}\n\n{names}\n{body}"
         );
@@ -69,7 +76,7 @@ impl<'a> Ask<'a> {
 
     /// Everything before the body.
     pub(crate) fn head(&self, host: SocketAddr, headers: &str) -> String {
-        let Ask { method, path, query, body, .. } = self;
+        let (Ask { method, query, body, .. }, path) = (self, self.path());
         let query = if query.is_empty() { String::new() } else { format!("?{query}") };
         let length = body.len();
         format!(

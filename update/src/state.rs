@@ -124,6 +124,13 @@ pub struct Reported {
     pub outcome: Outcome,
 }
 
+/// What is to run: slots, and the releases in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    current: (Slot, Option<Digest>),
+    trial: Option<(Slot, Option<Digest>)>,
+}
+
 impl Slot {
     /// The slots that releases go to.
     pub const WRITABLE: [Slot; 2] = [Slot::A, Slot::B];
@@ -274,9 +281,9 @@ impl State {
     }
 
     /// What is to run, as far as it can be told from another: a service that has something else is outdated.
-    pub(crate) fn wanted(&self) -> [Option<(Slot, Option<Digest>)>; 2] {
+    pub(crate) fn wanted(&self) -> Wanted {
         let named = |slot: Slot| (slot, self.slots.get(&slot).map(|filled| filled.release));
-        [Some(named(self.current)), self.trial.map(|trial| named(trial.slot))]
+        Wanted { current: named(self.current), trial: self.trial.map(|trial| named(trial.slot)) }
     }
 
     pub(crate) fn filled(release: Digest, of: &Release) -> Filled {

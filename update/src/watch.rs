@@ -2,16 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use exchange::Digest;
-
 use crate::slots::Updates;
-use crate::state::Slot;
+use crate::state::Wanted;
 
 /// Says to a service when something else is to run than what it has loaded.
 #[derive(Clone, Debug)]
 pub struct Watch {
     updates: Updates,
-    loaded: Arc<OnceLock<[Option<(Slot, Option<Digest>)>; 2]>>,
+    loaded: Arc<OnceLock<Wanted>>,
 }
 
 impl Watch {

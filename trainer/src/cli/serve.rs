@@ -15,8 +15,9 @@ use objects::Objects;
 use serde_json::json;
 use server::{Access, Counters, Folder, Limits, Listener, Place, Stop, certificate};
 use terminal::explained;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::sync::watch::Sender;
 use tokio::time::timeout;
 
 use super::inbox::{Taker, tell_faults, tell_shards};
@@ -77,6 +78,8 @@ struct Listening {
     page: Listener,
     router: Router,
     counters: Counters,
+    /// What says that it is time to stop.
+    signals: [Signal; 2],
 }
 
 impl Serve {
@@ -95,37 +98,20 @@ impl Serve {
         );
         let home = Home::open(&self.host)?;
         let objects = self.source.open(&home)?;
-        let taker = Taker::new(home, objects)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting")?;
-        let served = runtime.block_on(self.serve(taker));
+        let (sayer, stop) = Stop::new();
+        let arrived = Arc::new(Notify::new());
+        let listening = runtime.block_on(self.listen(&arrived, &stop))?;
+        self.tell_addresses(listening.place.as_ref().map(|(listener, ..)| listener), &listening.page)?;
+        let taken_in = take_in(Taker::new(home, objects)?, arrived, stop, self.every(), self.json);
+        let served = runtime.block_on(serve(listening, taken_in, &sayer));
         // A shard that is just being taken in is taken in again at the next start.
         runtime.shutdown_background();
         served
     }
 
-    async fn serve(self, taker: Taker) -> Result<()> {
-        let (sayer, stop) = Stop::new();
-        let arrived = Arc::new(Notify::new());
-        let Listening { place, page, router, counters } = self.listen(&arrived, &stop).await?;
-        self.tell_addresses(place.as_ref().map(|(listener, ..)| listener), &page)?;
-        let mut terminate = signal(SignalKind::terminate()).context("hearing signals")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("hearing signals")?;
-        let pages = tokio::spawn(page.serve_page(router));
-        let places = place.map(|(listener, place, access)| tokio::spawn(listener.serve_place(place, access, counters)));
-        let taking =
-            tokio::spawn(take_in(taker, arrived, stop.clone(), Duration::from_secs(u64::from(self.every)), self.json));
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        // Whoever listens for it is gone only if it has ended.
-        let _ = sayer.send(true);
-        let ended = timeout(LAST, taking);
-        for task in [Some(pages), places].into_iter().flatten() {
-            task.await.context("stopping")?;
-        }
-        // It may be stopped anywhere, and has had its time.
-        ended.await.unwrap_or(Ok(())).context("stopping")
+    fn every(&self) -> Duration {
+        Duration::from_secs(u64::from(self.every))
     }
 
     async fn listen(&self, arrived: &Arc<Notify>, stop: &Stop) -> Result<Listening> {
@@ -150,7 +136,9 @@ impl Serve {
         let page = Listener::bind(self.page, None, stop.clone()).await?;
         let desk = desk::router(Desk { host: self.host.clone(), backup: self.backup.clone() });
         let router = server::router(counters.clone(), folder).merge(desk);
-        Ok(Listening { place, page, router, counters })
+        let hear = |kind| signal(kind).context("hearing signals");
+        let signals = [hear(SignalKind::terminate())?, hear(SignalKind::interrupt())?];
+        Ok(Listening { place, page, router, counters, signals })
     }
 
     fn tell_addresses(&self, place: Option<&Listener>, page: &Listener) -> Result<()> {
@@ -168,6 +156,30 @@ impl Serve {
         println!("page:   http://{page}/");
         Ok(())
     }
+}
+
+/// Answers and takes in until a signal says that it is time to stop.
+async fn serve(
+    listening: Listening,
+    taken_in: impl Future<Output = ()> + Send + 'static,
+    sayer: &Sender<bool>,
+) -> Result<()> {
+    let Listening { place, page, router, counters, signals: [mut terminate, mut interrupt] } = listening;
+    let taking = tokio::spawn(taken_in);
+    let pages = tokio::spawn(page.serve_page(router));
+    let places = place.map(|(listener, place, access)| tokio::spawn(listener.serve_place(place, access, counters)));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    // Whoever listens for it is gone only if it has ended.
+    let _ = sayer.send(true);
+    let ended = timeout(LAST, taking);
+    for task in [Some(pages), places].into_iter().flatten() {
+        task.await.context("stopping")?;
+    }
+    // It may be stopped anywhere, and has had its time.
+    ended.await.unwrap_or(Ok(())).context("stopping")
 }
 
 /// Takes in what arrives, and keeps the word about the newest release fresh, until it is time to stop.
