@@ -33,6 +33,7 @@ const ANYHOW: &[&str] = &[
     "trainer/tests/",
     "store/examples/",
     "store/tests/",
+    "update/tests/",
     "examples/",
     "tests/",
 ];

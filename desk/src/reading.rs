@@ -7,10 +7,10 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use host::releases::standing_of;
 use host::{Home, HomePair, PairFilter, PairName};
-use serde::Deserialize;
 use terminal::printable;
 
 use crate::answers::{Refusal, page};
+use crate::asked::Asked;
 use crate::views::{self, Overview};
 use crate::{Desk, Shared};
 
@@ -18,15 +18,6 @@ use crate::{Desk, Shared};
 const PAGE: usize = 24;
 /// Pairs of the first page.
 const ARRIVALS: usize = 8;
-
-/// What of the pairs is wanted.
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct Asked {
-    pub(crate) device: Option<String>,
-    pub(crate) state: Option<String>,
-    pub(crate) text: Option<String>,
-    after: Option<i64>,
-}
 
 /// Does something with the host, off the threads that answer.
 pub(crate) async fn with_home<T: Send + 'static>(
@@ -93,16 +84,5 @@ impl Asked {
             Some(other) => return Err(bad(format!("state={}: kept or rejected", printable(other)))),
         };
         Ok(PairFilter { device, state, text: given(&self.text), after: self.after.unwrap_or(0), limit: PAGE })
-    }
-
-    fn next(&self, after: i64) -> String {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        for (name, value) in [("device", &self.device), ("state", &self.state), ("text", &self.text)] {
-            if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
-                query.append_pair(name, value);
-            }
-        }
-        query.append_pair("after", &after.to_string());
-        format!("/pairs?{}", query.finish())
     }
 }

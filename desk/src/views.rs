@@ -10,7 +10,7 @@ use maud::{DOCTYPE, Markup, html};
 use store::State;
 use terminal::printable;
 
-use crate::reading::Asked;
+use crate::asked::Asked;
 
 /// A whole page.
 pub(crate) fn document(title: &str, body: Markup) -> Markup {

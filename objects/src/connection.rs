@@ -142,11 +142,14 @@ impl Service {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
+        let signed_ahead = self.correction();
         let first = self.send(&parts, &body).await;
         let (status, headers, answer) = first.inspect_err(|error| self.note(offline(error)))?;
         let ahead = self.learn_time(&headers);
-        let is_refused_for_it = status == StatusCode::FORBIDDEN && is_skewed(&answer);
-        let (status, headers, answer) = if is_refused_for_it && ahead.is_some() {
+        let is_off = ahead.is_some_and(|ahead| ahead.abs_diff(signed_ahead) > SMALL_DIFFERENCE_S);
+        // The answer to a HEAD says nothing but the time.
+        let is_refused_for_it = is_skewed(&answer) || answer.is_empty() && is_off;
+        let (status, headers, answer) = if status == StatusCode::FORBIDDEN && is_refused_for_it && ahead.is_some() {
             // Once more, now that the time is known.
             self.send(&parts, &body).await.inspect_err(|error| self.note(offline(error)))?
         } else {

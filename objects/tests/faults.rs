@@ -125,6 +125,19 @@ fn a_board_in_1970_learns_the_time_and_asks_again() {
 }
 
 #[test]
+fn a_board_in_1970_learns_the_time_from_an_answer_without_words() {
+    let date = "Date: Fri, 25 Nov 2039 08:00:00 GMT\r\n";
+    let server = Server::doing(vec![answer("403 Forbidden", date, ""), answer("404 Not Found", date, "")]);
+    let mut objects = server.s3();
+    assert_eq!(objects.length("a"), Ok(None));
+    assert!(server.head(1).starts_with("head /fleet/north/a http/1.1"), "{}", server.head(1));
+    assert!(signed_at(&server.head(1)).starts_with("20391125t0800"), "{}", server.head(1));
+    // Whose time is right is not let in, and asks once only.
+    let locked = Server::doing(vec![answer("403 Forbidden", "", "")]);
+    assert!(matches!(locked.s3().length("a"), Err(RemoteError::Locked(_))));
+}
+
+#[test]
 fn a_host_that_refuses_the_time_and_tells_none_is_named() {
     let server = Server::doing(vec![answer("403 Forbidden", "", SKEWED)]);
     assert_eq!(server.s3().get("a", 100), Err(RemoteError::Clock));

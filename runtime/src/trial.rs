@@ -18,8 +18,8 @@ use crate::model::Model;
 
 /// From one look at the child to the next.
 const TURN: Duration = Duration::from_millis(50);
-/// Most of what the child says that is read.
-const MAX_WORDS: u64 = 4096;
+/// Most of the end of what the child says that is kept, in bytes.
+const MAX_WORDS: usize = 4096;
 
 /// What a bundle may take, and how close it must come.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,8 @@ pub fn test_here(folder: &Path, threads: usize, contract: Contract) -> Result<()
 pub fn test_in_child(mut command: Command, contract: Contract) -> Result<(), String> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| format!("its test cannot be started: {error}"))?;
-    let mut said = child.stderr.take();
+    // All of it is read, so that a child that says much does not wait for us.
+    let said = child.stderr.take().map(|said| std::thread::spawn(move || last_of(said)));
     let deadline = Instant::now() + Duration::from_secs(u64::from(contract.seconds));
     let status = loop {
         match child.try_wait() {
@@ -82,9 +83,7 @@ pub fn test_in_child(mut command: Command, contract: Contract) -> Result<(), Str
     if status.success() {
         return Ok(());
     }
-    let mut words = Vec::new();
-    // Whoever reports to us may be gone in the middle of a word.
-    let _ = said.as_mut().map(|said| said.take(MAX_WORDS).read_to_end(&mut words));
+    let words = said.and_then(|said| said.join().ok()).unwrap_or_default();
     let words = String::from_utf8_lossy(&words);
     let last = words.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let last = last.trim_start_matches("edgeblip: ");
@@ -95,9 +94,50 @@ pub fn test_in_child(mut command: Command, contract: Contract) -> Result<(), Str
     })
 }
 
+/// The end of what somebody says, who may be gone in the middle of a word.
+fn last_of(mut said: impl Read) -> Vec<u8> {
+    let (mut words, mut piece) = (Vec::new(), [0; MAX_WORDS]);
+    while let Ok(count @ 1..) = said.read(&mut piece) {
+        words.extend_from_slice(piece.get(..count).unwrap_or_default());
+        words.drain(..words.len().saturating_sub(MAX_WORDS));
+    }
+    words
+}
+
 /// The most memory that this process has had, in KiB; nothing where the system does not say.
 fn peak_kib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().trim_end_matches(" kB").trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tested(script: &str, seconds: u32) -> Result<(), String> {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        test_in_child(command, Contract { memory_mib: 1, seconds, tolerance: 0.0 })
+    }
+
+    #[test]
+    fn a_child_that_fails_dies_or_hangs_says_why() {
+        assert_eq!(tested("true", 60), Ok(()));
+        assert_eq!(
+            tested("echo first >&2; echo edgeblip: the last word >&2; exit 1", 60),
+            Err("the last word".to_owned())
+        );
+        let died = tested("kill -9 $$", 60).unwrap_err();
+        assert!(died.contains("signal: 9"), "{died}");
+        assert!(tested("exit 3", 60).unwrap_err().contains("exit status: 3"));
+        assert!(tested("exec sleep 1000", 1).unwrap_err().contains("within 1 s"));
+    }
+
+    #[test]
+    fn a_child_that_says_much_is_heard_to_its_end() {
+        let said = tested("yes | head -c 300000 >&2; echo the last word >&2; exit 1", 60);
+        assert_eq!(said, Err("the last word".to_owned()));
+        assert_eq!(last_of([b'x'; 3 * MAX_WORDS].as_slice()).len(), MAX_WORDS);
+    }
 }

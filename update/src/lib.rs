@@ -15,8 +15,8 @@
 #![forbid(unsafe_code)]
 
 mod state;
-mod slots;
 mod files;
+mod slots;
 mod fetching;
 mod reports;
 mod watch;
