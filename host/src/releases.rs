@@ -361,11 +361,7 @@ pub fn standing_of(home: &Home) -> Result<Standing, PublishError> {
 fn standing(folder: &Path, key: PublicKey) -> Result<Standing, PublishError> {
     let root = believed(folder)?.map(|trust| trust.root().clone());
     let delegation = match &root {
-        Some(root) => match opened::<Delegation>(folder, DELEGATION, &root.keys, usize::from(root.threshold)) {
-            // What an earlier root has said counts no more.
-            Err(PublishError::Signed { source: SignedError::Signature { .. }, .. }) => None,
-            opened => opened?,
-        },
+        Some(root) => opened::<Delegation>(folder, DELEGATION, &root.keys, usize::from(root.threshold))?,
         None => None,
     };
     let newest = opened(folder, NEWEST, &[key], 1)?;
@@ -381,8 +377,11 @@ fn opened<S: Statement>(
 ) -> Result<Option<S>, PublishError> {
     let path = folder.join(place);
     let Some(bytes) = read_known(&path, S::MAX_BYTES)? else { return Ok(None) };
-    let opened = signed::open_by_many(&bytes, keys, threshold);
-    opened.map(Some).map_err(|source| PublishError::Signed { path, source })
+    match signed::open_by_many(&bytes, keys, threshold) {
+        // What an earlier root or a lost key has said counts no more.
+        Err(SignedError::Signature { .. }) => Ok(None),
+        opened => opened.map(Some).map_err(|source| PublishError::Signed { path, source }),
+    }
 }
 
 impl Home {

@@ -232,6 +232,8 @@ impl Updates {
         for (name, facts) in &release.files {
             // Two names may have one content.
             let (from, to) = (self.partial(facts.sha256), new.join(name));
+            // A file that was found whole may be so in memory alone.
+            File::open(&from)?.sync_all()?;
             fs::hard_link(&from, &to).or_else(|_| {
                 fs::copy(&from, &to)?;
                 belong(&to)?;
