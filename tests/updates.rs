@@ -252,6 +252,35 @@ fn a_release_that_breaks_after_its_test_is_given_back_by_the_service() -> Result
 }
 
 #[test]
+fn a_release_with_which_the_service_hangs_has_three_tries() -> Result<()> {
+    let (_place, board, host) = enrolled()?;
+    publish(&host, &built_in(), &[])?;
+    ensure!(released(&board)?["state"] == "proposed");
+    // Nobody ever writes to a pipe: whoever reads the bundle waits for ever.
+    let manifest = board.folder.join("updates/slots/a/manifest.json");
+    fs::remove_file(&manifest)?;
+    ensure!(Command::new("mkfifo").arg(&manifest).status()?.success());
+    for left in [2, 1, 0] {
+        let service = Service::start(&board)?;
+        wait_until("a try is counted", &board, |now| now["trial"]["tries"] == left)?;
+        if left == 2 {
+            // Longer than from one look to the next: a load that takes long is one try.
+            std::thread::sleep(Duration::from_secs(7));
+            ensure!(listed(&board)?["trial"]["tries"] == left);
+        }
+        // As the watchdog does.
+        drop(service);
+    }
+    let service = Service::start(&board)?;
+    let now = wait_until("it is given back", &board, |now| now["trial"].is_null())?;
+    ensure!(now["runs"] == "factory", "{now}");
+    ensure!(now["denied"][0]["reason"].as_str().is_some_and(|reason| reason.contains("3 tries")), "{now}");
+    service.stop()?;
+    ensure!(released(&board)?["state"] == "denied");
+    Ok(())
+}
+
+#[test]
 fn a_release_comes_on_a_stick_and_only_a_signed_one() -> Result<()> {
     let (place, board, host) = enrolled()?;
     publish(&host, &built_in(), &[])?;
