@@ -13,6 +13,7 @@ use crate::shelf::Shelf;
 pub(crate) const KEY: &str = "host.key";
 pub(crate) const BOOK: &str = "inbox.db";
 const LOCK: &str = "lock";
+const RELEASES_LOCK: &str = "releases.lock";
 const VERSION_LOCK: &str = "versions.lock";
 
 /// The folder cannot be used.
@@ -121,6 +122,11 @@ impl Home {
     /// The right to write and remove versions. Who needs both takes the other one first.
     pub(crate) fn version_lock(&self) -> Result<Lock, HomeError> {
         self.lock_of(VERSION_LOCK)
+    }
+
+    /// The right to say something of releases.
+    pub(crate) fn releases_lock(&self) -> Result<Lock, HomeError> {
+        self.lock_of(RELEASES_LOCK)
     }
 
     fn lock_of(&self, name: &str) -> Result<Lock, HomeError> {

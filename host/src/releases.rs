@@ -24,9 +24,9 @@ use exchange::signed::{self, SignedError};
 use exchange::{Digest, PublicKey, Release, SecretKey, Statement};
 use objects::{Objects, Remote, RemoteError};
 
-use crate::home::{self, Home, HomeError};
+use crate::home::{self, Home, HomeError, Lock};
 pub use files::read_root;
-use files::{believed, bundle_files, first_root, read, read_known};
+use files::{believed, bundle_files, first_root, last_serial, read, read_known};
 
 const KEY: &str = "release.key";
 
@@ -74,6 +74,9 @@ pub enum PublishError {
         /// The file.
         path: PathBuf,
     },
+    /// Another program is at it.
+    #[error("another program is at the releases of this host: try again when it is done")]
+    Busy,
     /// Nobody said that this host may release.
     #[error(
         "this host may not release: take its release key, {key}, to the root, and bring back a root and a delegation with \"publish adopt\""
@@ -146,19 +149,25 @@ pub struct Releases<'r> {
     folder: PathBuf,
     key: SecretKey,
     objects: &'r mut Objects,
+    /// Held as long as this is: two would use one number.
+    _lock: Lock,
 }
 
 impl<'r> Releases<'r> {
     /// The releases of a host, which boards find in `objects`.
     ///
     /// # Errors
-    /// A folder or a key that cannot be made or read.
+    /// A folder or a key that cannot be made or read, another program that is at it.
     pub fn open(home: &Home, objects: &'r mut Objects) -> Result<Releases<'r>, PublishError> {
         let folder = home.folder().to_owned();
         let roots = folder.join("releases/roots");
         fs::create_dir_all(&roots).map_err(|source| PublishError::System { path: roots, source })?;
+        let lock = home.releases_lock().map_err(|error| match error {
+            HomeError::Busy { .. } => PublishError::Busy,
+            error => error.into(),
+        })?;
         let key = home::key(&folder.join(KEY))?;
-        Ok(Releases { folder, key, objects })
+        Ok(Releases { folder, key, objects, _lock: lock })
     }
 
     /// How it stands.
@@ -177,6 +186,12 @@ impl<'r> Releases<'r> {
         let mut trust = believed(&self.folder)?;
         for path in roots {
             let bytes = read(path, Root::MAX_BYTES)?;
+            // It was written down, and perhaps not put where boards look.
+            let version = read_root(&bytes).map_or(0, |root| root.version);
+            if read_known(&self.folder.join(root_place(version)), Root::MAX_BYTES)? == Some(bytes.clone()) {
+                self.objects.put(&root_place(version), &bytes)?;
+                continue;
+            }
             let statement = |source| PublishError::Statement { path: path.clone(), source };
             let next = match trust.take() {
                 None => first_root(path, &bytes)?,
@@ -192,11 +207,13 @@ impl<'r> Releases<'r> {
         let mut trust = trust.ok_or_else(|| PublishError::NotDelegated { key: self.key.public().to_string() })?;
         let bytes = read(path, Delegation::MAX_BYTES)?;
         let statement = |source| PublishError::Statement { path: path.to_owned(), source };
-        // The one before it, so that an older one is seen to be older.
-        if let Some(before) = read_known(&self.folder.join(DELEGATION), Delegation::MAX_BYTES)? {
-            drop(trust.delegated(&before, i64::MIN));
+        let next = trust.delegated(&bytes, now_s).map_err(statement)?;
+        let known = last_serial(&self.folder)?;
+        if next.serial < known {
+            let replayed = ReleaseError::Replayed { what: "the delegation", found: next.serial, known };
+            return Err(statement(replayed));
         }
-        let named = trust.delegated(&bytes, now_s).map_err(statement)?.key;
+        let named = next.key;
         if named != self.key.public() {
             let (named, ours) = (named.fingerprint(), self.key.public().fingerprint());
             return Err(PublishError::AnotherKey { named, ours });
@@ -259,11 +276,13 @@ impl<'r> Releases<'r> {
         self.announce(&delegation, Newest { share, at_s: now_s, expires_s: now_s.saturating_add(validity.0), ..newest })
     }
 
-    /// Says anew which release is the newest if half of the time for which that holds has passed.
+    /// Puts where boards look what was only written down, and says anew which release is the newest if half of the time for
+    /// which that holds has passed.
     ///
     /// # Errors
     /// As [`Releases::renew`], but that nothing was released is none.
     pub fn keep_fresh(&mut self, now_s: i64) -> Result<Option<Newest>, PublishError> {
+        self.put_again()?;
         let Some(newest) = self.newest()? else { return Ok(None) };
         let time = newest.expires_s.saturating_sub(newest.at_s);
         if now_s.saturating_sub(newest.at_s) < time / 2 {
@@ -326,6 +345,25 @@ impl<'r> Releases<'r> {
         Ok(newest)
     }
 
+    /// Puts the last word where boards look, and what it needs before it, if it is not there: the place was away.
+    fn put_again(&mut self) -> Result<(), PublishError> {
+        let Some(ours) = read_known(&self.folder.join(NEWEST), Newest::MAX_BYTES)? else { return Ok(()) };
+        let key = [self.key.public()];
+        let Ok(newest) = signed::open::<Newest>(&ours, &key) else { return Ok(()) };
+        let there = self.objects.get(NEWEST, Newest::MAX_BYTES)?;
+        let number =
+            there.as_ref().and_then(|bytes| signed::open::<Newest>(bytes, &key).ok()).map(|there| there.number);
+        if there.as_ref() == Some(&ours) || number.is_some_and(|number| number > newest.number) {
+            return Ok(());
+        }
+        for place in [DELEGATION.to_owned(), release_place(newest.sequence), NEWEST.to_owned()] {
+            if let Some(bytes) = read_known(&self.folder.join(&place), Release::MAX_BYTES)? {
+                self.objects.put(&place, &bytes)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes down what was signed, and puts it where boards look.
     fn put(&mut self, place: &str, bytes: &[u8]) -> Result<(), PublishError> {
         let path = self.folder.join(place);
@@ -385,6 +423,17 @@ fn opened<S: Statement>(
 }
 
 impl Home {
+    /// Whether another program is at the releases now.
+    ///
+    /// # Errors
+    /// The folder.
+    pub fn is_releasing(&self) -> Result<bool, HomeError> {
+        match self.releases_lock() {
+            Err(HomeError::Busy { .. }) => Ok(true),
+            lock => lock.map(|_| false),
+        }
+    }
+
     /// Whose releases boards are to take: the last root that was adopted.
     ///
     /// # Errors

@@ -229,3 +229,68 @@ fn what_boards_say_counts_only_under_their_own_keys() {
     let reports = Releases::open(home, objects).unwrap().reports(home).unwrap();
     assert_eq!(reports, [report("garden", "it hangs")]);
 }
+
+#[test]
+fn a_place_that_was_away_gets_everything_later() {
+    let mut world = World::delegated("any");
+    world.publish(100).unwrap();
+    let (place, away) = (world.folder.path().join("host/objects"), world.folder.path().join("away"));
+    let next = SecretKey::generate().unwrap();
+    let rotated = world.file("root2.json", &root(2, &[&next]), &[&world.root, &next]);
+    fs::rename(&place, &away).unwrap();
+    assert!(matches!(world.releases().adopt(std::slice::from_ref(&rotated), None, 0), Err(PublishError::Remote(_))));
+    assert!(matches!(world.releases().renew(Some(0), VALIDITY, 200), Err(PublishError::NotDelegated { .. })));
+    fs::rename(&away, &place).unwrap();
+    world.releases().adopt(&[rotated], None, 0).unwrap();
+    world.root = next;
+    let again = world.delegation(1, "any");
+    world.releases().adopt(&[], Some(&again), 0).unwrap();
+    // A word that is written down and not there.
+    let old = fs::read(place.join(NEWEST)).unwrap();
+    world.releases().renew(Some(0), VALIDITY, 300).unwrap();
+    fs::write(place.join(NEWEST), old).unwrap();
+    assert_eq!(world.releases().keep_fresh(301).unwrap(), None, "it is young");
+    let mut trust = Trust::new(root(1, &[&SecretKey::generate().unwrap()])).unwrap();
+    trust = trust.with_root(world.home.root().unwrap().unwrap()).unwrap();
+    assert_eq!(world.taken(&mut trust, 301).0.share, 0);
+}
+
+#[test]
+fn a_host_that_has_lost_its_release_key_goes_on_with_another_in_the_same_folder() {
+    let mut world = World::delegated("any");
+    world.publish(100).unwrap();
+    let mut trust = Trust::new(world.home.root().unwrap().unwrap()).unwrap();
+    world.taken(&mut trust, 100);
+    fs::remove_file(world.folder.path().join("host/release.key")).unwrap();
+    assert!(world.releases().standing().unwrap().newest.is_none());
+    let second = world.delegation(2, "any");
+    world.releases().adopt(&[], Some(&second), 0).unwrap();
+    assert_eq!(world.releases().keep_fresh(100).unwrap(), None);
+    world.publish(200).unwrap();
+    assert_eq!(world.taken(&mut trust, 200).0.number, 1);
+}
+
+#[test]
+fn two_programs_do_not_release_at_once() {
+    let world = World::delegated("any");
+    let (mut ours, mut theirs) = (place(&world.home), place(&world.home));
+    let held = Releases::open(&world.home, &mut ours).unwrap();
+    assert!(matches!(Releases::open(&world.home, &mut theirs), Err(PublishError::Busy)));
+    assert!(world.home.is_releasing().unwrap());
+    drop(held);
+    Releases::open(&world.home, &mut theirs).unwrap();
+}
+
+#[test]
+fn no_root_lets_an_earlier_delegation_in_again() {
+    let mut world = World::delegated("any");
+    let fifth = world.delegation(5, "any");
+    world.releases().adopt(&[], Some(&fifth), 0).unwrap();
+    let next = SecretKey::generate().unwrap();
+    let rotated = world.file("root2.json", &root(2, &[&next]), &[&world.root, &next]);
+    world.releases().adopt(&[rotated], None, 0).unwrap();
+    world.root = next;
+    let fourth = world.delegation(4, "any");
+    let refused = world.releases().adopt(&[], Some(&fourth), 0);
+    assert!(matches!(refused, Err(PublishError::Statement { source, .. }) if source.to_string().contains("replays")));
+}

@@ -3,9 +3,9 @@
 //! Anonymous memory is limited by the kernel (`RLIMIT_DATA`), so that a model that eats memory ends before the board does. The
 //! weights are mapped from their file and are no data; so the peak of all resident memory is compared as well, at the end.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -58,13 +58,16 @@ pub fn test_here(folder: &Path, threads: usize, contract: Contract) -> Result<()
     }
 }
 
-/// Lets a child test a bundle, with a command that calls [`test_here`].
+/// Lets a child test a bundle, with a command that calls [`test_here`]: what it says against the bundle, or how it ended.
 ///
 /// # Errors
-/// Why the bundle is not to be used: what the child said, or how it ended.
-pub fn test_in_child(mut command: Command, contract: Contract) -> Result<(), String> {
+/// A child that cannot be started, which says nothing about the bundle.
+pub fn test_in_child(mut command: Command, contract: Contract) -> io::Result<Result<(), String>> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| format!("its test cannot be started: {error}"))?;
+    Ok(judge(command.spawn()?, contract))
+}
+
+fn judge(mut child: Child, contract: Contract) -> Result<(), String> {
     // All of it is read, so that a child that says much does not wait for us.
     let said = child.stderr.take().map(|said| std::thread::spawn(move || last_of(said)));
     let deadline = Instant::now() + Duration::from_secs(u64::from(contract.seconds));
@@ -118,7 +121,7 @@ mod tests {
     fn tested(script: &str, seconds: u32) -> Result<(), String> {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        test_in_child(command, Contract { memory_mib: 1, seconds, tolerance: 0.0 })
+        test_in_child(command, Contract { memory_mib: 1, seconds, tolerance: 0.0 }).unwrap()
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Fetches a release: what is said of it first, then its files, each by its hash and from where it stopped.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
@@ -81,6 +82,7 @@ impl Updates {
         let place = release_place(newest.sequence);
         let bytes = remote.get(&place, Release::MAX_BYTES)?.ok_or(UpdateError::Missing(place))?;
         let release = trust.release(&bytes, &by, &newest, offered.board)?;
+        self.clear(&release)?;
         self.check_room(&state, &release, offered.leave)?;
         self.fill(remote, newest.release, &release)
     }
@@ -108,9 +110,6 @@ impl Updates {
             let path = path.to_owned();
             move |source| UpdateError::System { path, source }
         };
-        let partial = self.folder().join("partial");
-        files::make_folder(&partial).map_err(system(&partial))?;
-        self.clear_partial(release).map_err(system(&partial))?;
         let mut fetched = 0;
         for (name, facts) in &release.files {
             fetched += self.bring(remote, name, facts)?;
@@ -126,20 +125,19 @@ impl Updates {
                 trust.take(release);
             }
         })?;
+        let partial = self.folder().join("partial");
         files::remove(&partial).map_err(system(&partial))?;
         Ok(Fetched::Ready { slot, sequence: release.sequence, bytes: fetched })
     }
 
-    /// Removes what belongs to no release any more.
-    fn clear_partial(&self, release: &Release) -> io::Result<()> {
-        let names: Vec<String> = release.files.values().map(|file| file.sha256.to_string()).collect();
-        for entry in fs::read_dir(self.folder().join("partial"))? {
-            let entry = entry?;
-            if !names.iter().any(|name| entry.file_name() == name.as_str()) {
-                files::remove(&entry.path())?;
-            }
-        }
-        Ok(())
+    /// Removes what belongs to no release any more: pieces of others, and slots that do not count.
+    fn clear(&self, release: &Release) -> Result<(), UpdateError> {
+        let pieces: Vec<String> = release.files.values().map(|file| file.sha256.to_string()).collect();
+        let slots: Vec<&str> = self.state().slots.keys().map(|slot| slot.name()).collect();
+        let is_piece = |name: &OsStr| pieces.iter().any(|piece| name == piece.as_str());
+        let is_slot = |name: &OsStr| slots.iter().any(|slot| name == *slot);
+        clear_all_but(&self.folder().join("partial"), is_piece)?;
+        clear_all_but(&self.folder().join("slots"), is_slot)
     }
 
     fn check_room(&self, state: &State, release: &Release, leave: u64) -> Result<(), UpdateError> {
@@ -246,6 +244,21 @@ impl Updates {
     }
 }
 
+/// Removes everything of a folder that is not wanted; it is made if it is not there.
+fn clear_all_but(folder: &Path, is_wanted: impl Fn(&OsStr) -> bool) -> Result<(), UpdateError> {
+    let cleared = (|| {
+        files::make_folder(folder)?;
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if !is_wanted(&entry.file_name()) {
+                files::remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    })();
+    cleared.map_err(|source| UpdateError::System { path: folder.to_owned(), source })
+}
+
 /// What need not be fetched.
 fn known(state: &State, newest: &Newest, device: &DeviceName) -> Option<Fetched> {
     let place = Slot::WRITABLE
@@ -255,7 +268,8 @@ fn known(state: &State, newest: &Newest, device: &DeviceName) -> Option<Fetched>
         return Some(Fetched::Denied);
     }
     match place {
-        Some(slot) if state.current == slot || state.trial.is_some_and(|trial| trial.slot == slot) => {
+        // What was kept once, and does not run, is somebody's choice.
+        Some(slot) if state.wanted() == slot || state.slots.get(&slot).is_some_and(|filled| filled.is_kept) => {
             Some(Fetched::Current)
         }
         Some(slot) => Some(Fetched::Ready { slot, sequence: newest.sequence, bytes: 0 }),

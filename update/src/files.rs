@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use dataset::disk;
@@ -41,16 +42,27 @@ pub(crate) fn hashed(path: &Path) -> io::Result<(Sha256, u64)> {
 /// Makes a folder that is on the disk when this returns, and belongs to whom the one above belongs: what an administrator's
 /// command makes is the service's.
 pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
+    let is_new = !folder.is_dir();
     disk::make_folder(folder)?;
-    sync_above(folder)
+    if is_new { sync_above(folder) } else { Ok(()) }
+}
+
+/// A file to be locked, which is made if it is not there, and is no link to something else.
+pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
+    let no_link = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let file = File::options().create(true).truncate(false).write(true).custom_flags(no_link).open(path)?;
+    disk::belong(path)?;
+    Ok(file)
 }
 
 /// Removes a file, or a folder with all that is in it; what is not there is gone already.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    // A link goes, and what it leads to stays.
+    let removed = if fs::symlink_metadata(path).is_ok_and(|facts| facts.is_dir()) {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

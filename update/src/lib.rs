@@ -24,7 +24,7 @@ mod watch;
 pub use fetching::{Fetched, Offered};
 pub use slots::{Chosen, Claim, UpdateError, Updates};
 pub use state::{Denied, Filled, Slot, State, Trial};
-pub use watch::Watch;
+pub use watch::{Watch, Written};
 
 use std::path::{Path, PathBuf};
 

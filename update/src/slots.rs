@@ -74,6 +74,15 @@ pub struct Chosen {
     pub folder: Option<PathBuf>,
     /// Whether it is tried: it must show that it works.
     pub is_trial: bool,
+    /// The release that lies there; nothing for the factory's bundle.
+    pub release: Option<Digest>,
+}
+
+impl Chosen {
+    /// Whether this is the same release in the same slot.
+    pub fn is(&self, other: &Chosen) -> bool {
+        (self.slot, self.release) == (other.slot, other.release)
+    }
 }
 
 /// The releases on a board.
@@ -124,7 +133,7 @@ impl Updates {
     pub fn begin(&self) -> Result<Chosen, UpdateError> {
         let state = self.state();
         if state.trial.is_none() {
-            return Ok(self.chosen(state.current, &state));
+            return Ok(self.chosen(state.wanted(), &state));
         }
         self.change(|state| {
             let slot = state.begin();
@@ -138,29 +147,54 @@ impl Updates {
         self.chosen(state.current, &state)
     }
 
-    /// What the board came with, where nothing can be written down.
-    pub fn factory(&self) -> Chosen {
-        Chosen { slot: Slot::Factory, folder: None, is_trial: false }
+    /// What is to run as far as it is written down, without a try.
+    pub(crate) fn wanted(&self) -> io::Result<Option<Chosen>> {
+        Ok(self.read()?.map(|state| self.chosen(state.wanted(), &state)))
     }
 
-    /// What is tried has shown that it works, and stays.
+    /// What the board came with, where nothing can be written down.
+    pub fn factory(&self) -> Chosen {
+        Chosen { slot: Slot::Factory, folder: None, is_trial: false, release: None }
+    }
+
+    /// What was chosen has been loaded and works: if it is tried, it stays. What was proposed in its place meanwhile is still
+    /// to be tried.
     ///
     /// # Errors
     /// A disk that takes nothing: it is tried again.
-    pub fn commit(&self) -> Result<(), UpdateError> {
-        self.change(State::commit)
+    pub fn commit(&self, chosen: &Chosen) -> Result<(), UpdateError> {
+        self.change(|state| state.commit(chosen.slot, chosen.release))
     }
 
-    /// A slot cannot be used: what is to be loaded in its stead. If it was tried, it is not taken again.
+    /// What was chosen cannot be used: what is to be loaded in its stead. If it was tried, it is not taken again. What lies in
+    /// its place meanwhile stays.
     ///
     /// # Errors
     /// A disk that takes nothing.
-    pub fn give_back(&self, slot: Slot, reason: &str) -> Result<Chosen, UpdateError> {
-        log::warn!(slot:% = slot, reason; "a release is given back");
+    pub fn give_back(&self, chosen: &Chosen, reason: &str) -> Result<Chosen, UpdateError> {
+        log::warn!(slot:% = chosen.slot, reason; "a release is given back");
         self.change(|state| {
-            state.give_back(slot, reason);
+            if state.release_in(chosen.slot) == chosen.release {
+                state.give_back(chosen.slot, reason);
+            }
             self.chosen(state.current, state)
         })
+    }
+
+    /// A release that was fetched has failed its test, and is not taken again.
+    ///
+    /// # Errors
+    /// A disk that takes nothing.
+    pub fn refuse(&self, _: &Claim, slot: Slot, reason: &str) -> Result<(), UpdateError> {
+        self.change(|state| state.give_back(slot, reason))
+    }
+
+    /// The test of a release could not be started, through no fault of its own.
+    ///
+    /// # Errors
+    /// A disk that takes nothing.
+    pub fn forget_test(&self, slot: Slot) -> Result<(), UpdateError> {
+        self.change(|state| state.forget_test(slot))
     }
 
     /// A release is about to be tested, which is counted, and on the disk, before this returns: what it must do, or nothing if
@@ -214,14 +248,14 @@ impl Updates {
     /// # Errors
     /// A root that cannot be signed, a disk that takes nothing.
     pub fn believe(&self, root: &Root, host: PublicKey) -> Result<(), UpdateError> {
-        let trust = Trust::new(root.clone())?;
-        let is_known = |state: &State| {
-            let is_later = state.trust.as_ref().is_some_and(|known| known.root().version >= root.version);
-            is_later && state.host == Some(host)
-        };
-        if is_known(&self.state()) {
+        let new = Trust::new(root.clone())?;
+        let state = self.state();
+        let known = state.trust.filter(|_| state.host == Some(host));
+        if known.as_ref().is_some_and(|known| known.root().version >= root.version) {
             return Ok(());
         }
+        // A later root of the same host brings back nothing that was replaced before it.
+        let trust = known.map_or(Ok(new), |known| known.with_root(root.clone()))?;
         self.change(|state| (state.trust, state.host) = (Some(trust), Some(host)))
     }
 
@@ -244,9 +278,9 @@ impl Updates {
         let path = self.folder.join("claim");
         let fault = |source| UpdateError::System { path: path.clone(), source };
         files::make_folder(&self.folder).map_err(fault)?;
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(fault)?;
+        let file = files::open_lock(&path).map_err(fault)?;
         match file.try_lock() {
-            Ok(()) => belong(&path).map(|()| Claim { _file: file }).map_err(fault),
+            Ok(()) => Ok(Claim { _file: file }),
             Err(TryLockError::WouldBlock) => Err(UpdateError::Claimed),
             Err(TryLockError::Error(source)) => Err(fault(source)),
         }
@@ -267,7 +301,8 @@ impl Updates {
 
     fn chosen(&self, slot: Slot, state: &State) -> Chosen {
         let folder = (slot != Slot::Factory).then(|| self.folder_of(slot));
-        Chosen { slot, folder, is_trial: state.trial.is_some_and(|trial| trial.slot == slot) }
+        let is_trial = state.trial.is_some_and(|trial| trial.slot == slot);
+        Chosen { slot, folder, is_trial, release: state.release_in(slot) }
     }
 
     /// Changes what is written down; it is on the disk when this returns. One process at a time.
@@ -279,8 +314,7 @@ impl Updates {
         };
         files::make_folder(&self.folder).map_err(fault(&self.folder))?;
         let lock = self.folder.join("lock");
-        let lock_file = File::options().create(true).truncate(false).write(true).open(&lock).map_err(fault(&lock))?;
-        belong(&lock).map_err(fault(&lock))?;
+        let lock_file = files::open_lock(&lock).map_err(fault(&lock))?;
         lock_file.lock().map_err(fault(&lock))?;
         let mut state = match self.read() {
             Ok(state) => state.unwrap_or_default(),

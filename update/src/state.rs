@@ -124,13 +124,6 @@ pub struct Reported {
     pub outcome: Outcome,
 }
 
-/// What is to run: slots, and the releases in them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
-    current: (Slot, Option<Digest>),
-    trial: Option<(Slot, Option<Digest>)>,
-}
-
 impl Slot {
     /// The slots that releases go to.
     pub const WRITABLE: [Slot; 2] = [Slot::A, Slot::B];
@@ -177,9 +170,13 @@ impl State {
         }
     }
 
-    /// What is tried stays.
-    pub(crate) fn commit(&mut self) {
-        let Some(trial) = self.trial.take() else { return };
+    /// What is tried stays, if it is still what was loaded.
+    pub(crate) fn commit(&mut self, slot: Slot, release: Option<Digest>) {
+        let is_loaded = |trial: &mut Trial| trial.slot == slot;
+        if self.release_in(slot) != release {
+            return;
+        }
+        let Some(trial) = self.trial.take_if(is_loaded) else { return };
         self.before = self.current;
         self.current = trial.slot;
         if let Some(filled) = self.slots.get_mut(&trial.slot) {
@@ -200,9 +197,17 @@ impl State {
         Some(filled.health)
     }
 
+    /// A test that was begun could not be started: it was none.
+    pub(crate) fn forget_test(&mut self, slot: Slot) {
+        if let Some(filled) = self.slots.get_mut(&slot) {
+            filled.tests = filled.tests.saturating_sub(1);
+        }
+    }
+
     /// The service is to try a slot. If it was given back, somebody wants it all the same.
     pub(crate) fn propose(&mut self, slot: Slot) {
-        if let Some(filled) = self.slots.get(&slot) {
+        if let Some(filled) = self.slots.get_mut(&slot) {
+            filled.tests = 0;
             let release = filled.release;
             self.denied.retain(|denied| denied.release != release);
         }
@@ -280,10 +285,14 @@ impl State {
         Some(slot)
     }
 
-    /// What is to run, as far as it can be told from another: a service that has something else is outdated.
-    pub(crate) fn wanted(&self) -> Wanted {
-        let named = |slot: Slot| (slot, self.slots.get(&slot).map(|filled| filled.release));
-        Wanted { current: named(self.current), trial: self.trial.map(|trial| named(trial.slot)) }
+    /// The slot that is to run: what is tried, or else what runs.
+    pub(crate) fn wanted(&self) -> Slot {
+        self.trial.map_or(self.current, |trial| trial.slot)
+    }
+
+    /// The release that lies in a slot.
+    pub(crate) fn release_in(&self, slot: Slot) -> Option<Digest> {
+        self.slots.get(&slot).map(|filled| filled.release)
     }
 
     pub(crate) fn filled(release: Digest, of: &Release) -> Filled {

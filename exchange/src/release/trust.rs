@@ -95,6 +95,14 @@ impl Trust {
         Ok(Trust { root, serial: 0, key: None, number: 0, sequence: 0, latest_s: 0 })
     }
 
+    /// The same memory under a later root, which somebody has brought in person.
+    ///
+    /// # Errors
+    /// A root that cannot be signed.
+    pub fn with_root(self, root: Root) -> Result<Trust, ReleaseError> {
+        Ok(Trust { root: Trust::new(root)?.root, ..self })
+    }
+
     /// The root.
     pub fn root(&self) -> &Root {
         &self.root
@@ -362,6 +370,20 @@ mod tests {
         assert_eq!(trust.root().version, 1);
         trust.follow(&sign(&next, &[1, 2, 4])).unwrap();
         assert_eq!(trust.root(), &next);
+        // A later root that is brought in person brings no old delegation back.
+        trust
+            .delegated(
+                &signed::sign(
+                    &Delegation { serial: 7, key: key(9).public(), classes: vec![], expires_s: 9 },
+                    &[&key(2), &key(4)],
+                ),
+                0,
+            )
+            .unwrap();
+        let brought = trust.clone().with_root(root(3, &[2, 4], 2)).unwrap();
+        let old = Delegation { serial: 6, key: key(8).public(), classes: vec![], expires_s: 9 };
+        let old = brought.clone().delegated(&signed::sign(&old, &[&key(2), &key(4)]), 0);
+        assert!(brought.root().version == 3 && matches!(old, Err(ReleaseError::Replayed { .. })));
         let again = trust.follow(&sign(&next, &[1, 2, 4]));
         assert_eq!(again, Err(ReleaseError::Root { found: 2, known: 2 }));
         assert!(Trust::new(root(0, &[1], 1)).is_err());

@@ -1,12 +1,13 @@
 //! Files that were signed or are to be: roots, bundles.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
 use blip::manifest::{FileFacts, MANIFEST, MAX_MANIFEST_BYTES, Manifest};
-use exchange::release::{ReleasedFile, Root, root_place};
+use exchange::release::{DELEGATION, Delegation, ReleasedFile, Root, root_place};
 use exchange::signed::{self, SignedError};
 use exchange::{Digest, Statement, Trust};
 use sha2::Digest as _;
@@ -20,25 +21,38 @@ const PIECE: usize = 1 << 20;
 
 /// Follows the roots that were adopted, from the first to the last.
 pub(super) fn believed(folder: &Path) -> Result<Option<Trust>, PublishError> {
-    let listed = match fs::read_dir(folder.join("releases/roots")) {
-        Ok(listed) => listed,
-        Err(_) => return Ok(None),
+    Ok(all_believed(folder)?.pop())
+}
+
+/// The serial of the last delegation that was adopted, whichever root has signed it; 0 if there is none.
+pub(super) fn last_serial(folder: &Path) -> Result<u64, PublishError> {
+    let Some(bytes) = read_known(&folder.join(DELEGATION), Delegation::MAX_BYTES)? else { return Ok(0) };
+    let signed = |trust: &Trust| {
+        let Root { keys, threshold, .. } = trust.root();
+        signed::open_by_many::<Delegation>(&bytes, keys, usize::from(*threshold)).ok()
     };
-    let version = |name: std::ffi::OsString| name.to_str()?.strip_suffix(".json")?.parse::<u32>().ok();
-    let Some(first) = listed.filter_map(|entry| version(entry.ok()?.file_name())).min() else { return Ok(None) };
-    let mut trust: Option<Trust> = None;
+    Ok(all_believed(folder)?.iter().find_map(signed).map_or(0, |delegation| delegation.serial))
+}
+
+/// What was believed, under each root.
+fn all_believed(folder: &Path) -> Result<Vec<Trust>, PublishError> {
+    let Ok(listed) = fs::read_dir(folder.join("releases/roots")) else { return Ok(Vec::new()) };
+    let version = |name: OsString| name.to_str()?.strip_suffix(".json")?.parse::<u32>().ok();
+    let Some(first) = listed.filter_map(|entry| version(entry.ok()?.file_name())).min() else { return Ok(Vec::new()) };
+    let mut believed: Vec<Trust> = Vec::new();
     for version in first..first.saturating_add(MAX_ROOTS) {
         let path = folder.join(root_place(version));
         let Some(bytes) = read_known(&path, Root::MAX_BYTES)? else { break };
-        trust = Some(match trust {
+        believed.push(match believed.last() {
             None => first_root(&path, &bytes)?,
-            Some(mut trust) => {
+            Some(before) => {
+                let mut trust = before.clone();
                 trust.follow(&bytes).map_err(|source| PublishError::Statement { path, source })?;
                 trust
             }
         });
     }
-    Ok(trust)
+    Ok(believed)
 }
 
 /// The root that somebody brings in person: signed by itself.

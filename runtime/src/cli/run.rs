@@ -62,11 +62,7 @@ impl Run {
             clock,
             signals,
             face: inside,
-            load: move || {
-                let model = updates::load(&settings).map_err(|error| format!("{error:#}"));
-                loading.iter().for_each(Watch::loaded);
-                model
-            },
+            load: move || updates::load(&settings, loading.as_ref()).map_err(|error| format!("{error:#}")),
             another: Box::new(move || watch.as_ref().is_some_and(Watch::is_outdated)),
         })?;
         match end {

@@ -14,7 +14,7 @@ use objects::{Objects, Options, Remote};
 use serde_json::{Value, json};
 use sync::Identity;
 use terminal::printable;
-use update::{Chosen, Fetched, Offered, Slot, State, UpdateError, Updates};
+use update::{Chosen, Fetched, Offered, Slot, State, UpdateError, Updates, Watch, Written};
 
 use super::config::Configured;
 use super::{run, say, say_json};
@@ -32,32 +32,37 @@ pub(super) fn of(settings: &Settings) -> Option<Updates> {
 /// The model that is to run: the release that is tried or was kept, or what the configuration names. A release that does
 /// not load, or answers otherwise than where it was made, is given back, and what ran before is loaded. A disk that takes
 /// nothing keeps no board from captioning.
-pub(super) fn load(settings: &Settings) -> Result<Model> {
-    let Some(updates) = of(settings) else { return run::load(settings) };
+pub(super) fn load(settings: &Settings, watch: Option<&Watch>) -> Result<Model> {
+    let Some(watch) = watch else { return run::load(settings) };
+    let (updates, mut written) = (watch.updates(), Written::All);
+    let mut unwritten = |what: &str, error: UpdateError| {
+        log::warn!(error:% = error; "{what}, and that cannot be written down");
+        written = Written::NotAll;
+    };
     let mut chosen = updates.begin().unwrap_or_else(|error| {
-        log::warn!(error:% = error; "no release is tried: the try cannot be counted");
+        unwritten("a release is to be tried", error);
         updates.current()
     });
-    loop {
-        let Chosen { slot, folder, is_trial } = &chosen;
-        let error = match (loaded(&updates, &chosen, settings), folder) {
-            (Ok(model), _) if *is_trial => {
-                match updates.commit() {
-                    Ok(()) => log::info!(slot:% = slot; "what was tried works and is kept"),
-                    Err(error) => log::warn!(error:% = error; "what was tried works, and that cannot be written down"),
-                }
-                return Ok(model);
-            }
-            (Ok(model), _) => return Ok(model),
-            (Err(error), None) if !is_trial => return Err(error),
-            (Err(error), _) => error,
+    let model = loop {
+        let error = match loaded(updates, &chosen, settings) {
+            Ok(model) => break model,
+            Err(error) if chosen.folder.is_none() && !chosen.is_trial => return Err(error),
+            Err(error) => error,
         };
-        chosen = updates.give_back(*slot, &format!("{error:#}")).unwrap_or_else(|fault| {
-            log::warn!(error:% = fault; "a release does not load, and that cannot be written down");
+        chosen = updates.give_back(&chosen, &format!("{error:#}")).unwrap_or_else(|fault| {
+            unwritten("a release does not load", fault);
             let current = updates.current();
-            if current.slot == *slot { updates.factory() } else { current }
+            if current.is(&chosen) { updates.factory() } else { current }
         });
+    };
+    if chosen.is_trial {
+        match updates.commit(&chosen) {
+            Ok(()) => log::info!(slot:% = chosen.slot; "what was tried works and is kept"),
+            Err(error) => unwritten("what was tried works", error),
+        }
     }
+    watch.loaded(&chosen, written);
+    Ok(model)
 }
 
 fn loaded(updates: &Updates, chosen: &Chosen, settings: &Settings) -> Result<Model> {
@@ -133,7 +138,7 @@ pub(super) fn take(settings: &Settings, grant: &Grant, remote: &mut dyn Remote, 
                 Taken::Proposed(sequence)
             }
             Err(reason) => {
-                updates.give_back(slot, &reason)?;
+                updates.refuse(&claim, slot, &reason)?;
                 Taken::Failed(sequence, reason)
             }
         })
@@ -159,7 +164,11 @@ fn test(updates: &Updates, slot: Slot) -> Result<Result<(), String>> {
     command.args(["bundle", "try", "--memory-mib", &health.memory_mib.to_string()]);
     command.args(["--seconds", &health.seconds.to_string(), "--tolerance", &health.tolerance.to_string()]);
     command.arg(updates.folder_of(slot));
-    Ok(test_in_child(command, contract))
+    test_in_child(command, contract).or_else(|error| {
+        // It says nothing about the release: the next look tests it.
+        updates.forget_test(slot)?;
+        Err(error).context("the release cannot be tested now")
+    })
 }
 
 /// How it stands with releases, for programs; nothing where none are taken.

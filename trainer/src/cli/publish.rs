@@ -1,6 +1,7 @@
 //! `publish`.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
@@ -16,6 +17,9 @@ use super::source::Source;
 
 /// Seconds of a day.
 const DAY_S: i64 = 86_400;
+/// How long another program may be at the releases, and from one look to the next.
+const PATIENCE: Duration = Duration::from_secs(20);
+const TURN: Duration = Duration::from_millis(50);
 
 /// Models for boards, signed
 #[derive(Args)]
@@ -72,8 +76,9 @@ struct Bundle {
     /// Most memory that it may take on a board, in MiB
     #[arg(long, default_value_t = 1024)]
     memory_mib: u32,
-    /// Most seconds that a board may need to load it and to give its golden answers
-    #[arg(long, default_value_t = 600)]
+    /// Most seconds that a board may need to load it and to give its golden answers; its service waits for as long as its
+    /// limits.stuck_s, 300, says
+    #[arg(long, default_value_t = 240)]
     seconds: u32,
     /// How far the log-probability of a golden text may be from what it was
     #[arg(long, default_value_t = 0.05)]
@@ -167,7 +172,7 @@ impl Bundle {
         let health = Health { memory_mib: self.memory_mib, seconds: self.seconds, tolerance: self.tolerance };
         ensure!(self.tolerance >= 0.0, "--tolerance: it is below zero");
         let offer = Offer { classes: self.classes, minimum_version: self.minimum_version, health, share: self.share };
-        let mut releases = Releases::open(&home, &mut objects)?;
+        let mut releases = open(&home, &mut objects)?;
         let tell = |name: &str, bytes: u64| eprintln!("{name}  {} KiB", bytes.div_ceil(1024));
         let release = releases.publish(&self.bundle, offer, self.holding.validity(), now_s(), tell)?;
         if self.place.json {
@@ -183,7 +188,7 @@ impl Bundle {
 impl Share {
     fn run(self) -> Result<()> {
         let (home, mut objects) = self.place.open()?;
-        let newest = Releases::open(&home, &mut objects)?.renew(Some(self.share), self.holding.validity(), now_s())?;
+        let newest = open(&home, &mut objects)?.renew(Some(self.share), self.holding.validity(), now_s())?;
         self.place.tell(&newest)
     }
 }
@@ -191,7 +196,7 @@ impl Share {
 impl Renew {
     fn run(self) -> Result<()> {
         let (home, mut objects) = self.place.open()?;
-        let newest = Releases::open(&home, &mut objects)?.renew(None, self.holding.validity(), now_s())?;
+        let newest = open(&home, &mut objects)?.renew(None, self.holding.validity(), now_s())?;
         self.place.tell(&newest)
     }
 }
@@ -203,7 +208,7 @@ impl Adopt {
             "name a root with --root, or a delegation with --delegation"
         );
         let (home, mut objects) = self.place.open()?;
-        let mut releases = Releases::open(&home, &mut objects)?;
+        let mut releases = open(&home, &mut objects)?;
         releases.adopt(&self.roots, self.delegation.as_deref(), now_s())?;
         tell_standing(&releases, self.place.json)
     }
@@ -212,7 +217,7 @@ impl Adopt {
 impl Status {
     fn run(self) -> Result<()> {
         let (home, mut objects) = self.place.open()?;
-        let mut releases = Releases::open(&home, &mut objects)?;
+        let mut releases = open(&home, &mut objects)?;
         tell_standing(&releases, self.place.json)?;
         for report in releases.reports(&home)? {
             self.tell(&report)?;
@@ -234,6 +239,15 @@ impl Status {
         }
         Ok(())
     }
+}
+
+/// The releases of a host, as soon as a host that is running is not at them.
+fn open<'r>(home: &Home, objects: &'r mut Objects) -> Result<Releases<'r>> {
+    let since = Instant::now();
+    while home.is_releasing()? && since.elapsed() < PATIENCE {
+        std::thread::sleep(TURN);
+    }
+    Ok(Releases::open(home, objects)?)
 }
 
 fn tell_standing(releases: &Releases<'_>, as_json: bool) -> Result<()> {

@@ -10,7 +10,7 @@ use axum::Router;
 use clap::Args;
 use desk::Desk;
 use host::devices::now_s;
-use host::{Home, Releases};
+use host::{Home, PublishError, Releases};
 use objects::Objects;
 use serde_json::json;
 use server::{Access, Counters, Folder, Limits, Listener, Place, Stop, certificate};
@@ -246,6 +246,9 @@ impl Trouble {
 }
 
 fn keep_fresh(home: &Home, objects: &mut Objects) -> Result<()> {
-    Releases::open(home, objects)?.keep_fresh(now_s())?;
-    Ok(())
+    match Releases::open(home, objects) {
+        // Its operator is at it: the next look does it.
+        Err(PublishError::Busy) => Ok(()),
+        releases => Ok(releases?.keep_fresh(now_s()).map(drop)?),
+    }
 }

@@ -25,7 +25,7 @@ fn a_release_is_fetched_once_tried_kept_and_reported() {
     let chosen = updates.begin().unwrap();
     assert!(chosen.is_trial && chosen.folder.as_ref().unwrap().join("weights.bin").is_file());
     assert_eq!(fetch(&updates, &mut place).unwrap(), Fetched::Current);
-    updates.commit().unwrap();
+    updates.commit(&chosen).unwrap();
     assert_eq!(updates.begin().unwrap(), update::Chosen { is_trial: false, ..chosen });
     assert!(updates.verify(Slot::A).unwrap().is_empty());
 
@@ -43,8 +43,7 @@ fn the_next_release_brings_only_what_is_new() {
     place.release(1);
     fetch(&updates, &mut place).unwrap();
     updates.propose(Slot::A).unwrap();
-    updates.begin().unwrap();
-    updates.commit().unwrap();
+    updates.commit(&updates.begin().unwrap()).unwrap();
     let second = place.release(2);
     let shared = second.files["tokenizer.json"].bytes;
     let ready = fetch(&updates, &mut place).unwrap();
@@ -235,13 +234,13 @@ fn a_slot_that_was_damaged_is_filled_anew() {
     fetch(&updates, &mut place).unwrap();
     updates.propose(Slot::A).unwrap();
     let chosen = updates.begin().unwrap();
-    updates.commit().unwrap();
+    updates.commit(&chosen).unwrap();
     let weights = chosen.folder.unwrap().join("weights.bin");
     let mut bytes = fs::read(&weights).unwrap();
     bytes[9] ^= 4;
     fs::write(&weights, bytes).unwrap();
     assert_eq!(updates.verify(Slot::A).unwrap(), ["weights.bin"]);
-    assert_eq!(updates.give_back(Slot::A, "it is damaged").unwrap().slot, Slot::Factory);
+    assert_eq!(updates.give_back(&updates.current(), "it is damaged").unwrap().slot, Slot::Factory);
     let again = fetch(&updates, &mut place).unwrap();
     assert_eq!(again, Fetched::Ready { slot: Slot::A, sequence: 1, bytes: release.bytes() });
     assert!(updates.verify(Slot::A).unwrap().is_empty());

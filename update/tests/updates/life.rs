@@ -55,7 +55,7 @@ impl Life {
             0 => {}
             1 if !works(filled.sequence) => {
                 self.given_back.insert(filled.release);
-                self.updates.give_back(slot, "its golden answers are others").unwrap();
+                self.updates.refuse(&self.updates.claim().unwrap(), slot, "its golden answers are others").unwrap();
             }
             _ => self.updates.propose(slot).unwrap(),
         }
@@ -76,7 +76,7 @@ impl Life {
         let manifest = fs::read_to_string(folder.join("manifest.json"));
         let Some(manifest) = manifest.ok().filter(|_| folder.join("weights.bin").is_file()) else {
             let release = self.updates.state().slots[&chosen.slot].release;
-            self.updates.give_back(chosen.slot, "it cannot be opened").unwrap();
+            self.updates.give_back(&chosen, "it cannot be opened").unwrap();
             if chosen.is_trial {
                 self.given_back.insert(release);
             } else {
@@ -100,13 +100,13 @@ impl Life {
         match (works(sequence), self.draws.below(3)) {
             (true, 0) | (false, 0 | 1) => {} // The power fails, or it hangs: nobody says anything.
             (true, _) => {
-                self.updates.commit().unwrap();
+                self.updates.commit(&chosen).unwrap();
                 assert!(sequence >= self.kept, "never an earlier one");
                 self.kept = sequence;
             }
             (false, _) => {
                 self.given_back.insert(filled.release);
-                self.updates.give_back(chosen.slot, "its answers are wrong").unwrap();
+                self.updates.give_back(&chosen, "its answers are wrong").unwrap();
             }
         }
     }

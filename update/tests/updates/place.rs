@@ -54,8 +54,9 @@ impl Place {
         self.release(sequence);
         let Fetched::Ready { slot, .. } = fetch(updates, self).unwrap() else { panic!("it is not there") };
         updates.propose(slot).unwrap();
-        assert!(updates.begin().unwrap().is_trial);
-        updates.commit().unwrap();
+        let chosen = updates.begin().unwrap();
+        assert!(chosen.is_trial);
+        updates.commit(&chosen).unwrap();
         slot
     }
 

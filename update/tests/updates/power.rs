@@ -21,8 +21,9 @@ fn update(folder: &Path, place: &mut Place) -> Result<()> {
         place.release(sequence);
         let Fetched::Ready { slot, .. } = fetch(&updates, place)? else { anyhow::bail!("it is not there") };
         updates.propose(slot)?;
-        ensure!(updates.begin()?.slot == slot);
-        updates.commit()?;
+        let chosen = updates.begin()?;
+        ensure!(chosen.slot == slot);
+        updates.commit(&chosen)?;
     }
     Ok(())
 }
@@ -58,7 +59,7 @@ fn survive(image: &[u8], place: &Path) -> Result<Slot> {
     }
     let first = chosen.slot;
     if chosen.is_trial {
-        updates.commit()?;
+        updates.commit(&chosen)?;
     }
     updates.believe(&crate::place::root(), crate::place::host())?;
     let mut host = Place::new();
@@ -66,8 +67,9 @@ fn survive(image: &[u8], place: &Path) -> Result<Slot> {
     host.release(2);
     if let Fetched::Ready { slot, .. } = fetch(&updates, &mut host)? {
         updates.propose(slot)?;
-        ensure!(updates.begin()?.slot == slot);
-        updates.commit()?;
+        let chosen = updates.begin()?;
+        ensure!(chosen.slot == slot);
+        updates.commit(&chosen)?;
     }
     let running = updates.begin()?;
     ensure!(!running.is_trial && updates.verify(running.slot)?.is_empty());

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use exchange::release::Outcome;
-use update::{Fetched, Slot, State, Updates, Watch};
+use update::{Fetched, Slot, State, Updates, Watch, Written};
 
 use crate::place::{Place, believing, fetch};
 
@@ -32,11 +32,12 @@ fn a_service_starts_anew_for_another_model_and_never_while_it_loads() {
     let slot = ready(&updates, &mut place, 3);
     updates.propose(slot).unwrap();
     let watch = Watch::new(updates.clone());
-    assert!(updates.begin().unwrap().is_trial);
+    let chosen = updates.begin().unwrap();
+    assert!(chosen.is_trial);
     assert!(!watch.is_outdated(), "what it loads is what is tried");
-    updates.commit().unwrap();
+    updates.commit(&chosen).unwrap();
     assert!(!watch.is_outdated());
-    watch.clone().loaded();
+    watch.clone().loaded(&chosen, Written::All);
     assert!(!watch.is_outdated());
     let slot = ready(&updates, &mut place, 4);
     assert!(!watch.is_outdated(), "nobody has tested it");
@@ -59,7 +60,7 @@ fn a_trial_that_cannot_be_counted_does_not_make_the_service_start_again_and_agai
     let watch = Watch::new(updates.clone());
     // The disk takes nothing: the service has loaded what ran before.
     assert_eq!(updates.current().slot, Slot::B);
-    watch.loaded();
+    watch.loaded(&updates.current(), Written::NotAll);
     assert!(!watch.is_outdated());
 }
 
@@ -70,7 +71,7 @@ fn the_factory_is_tried_and_kept_like_any_other() {
     updates.propose(Slot::Factory).unwrap();
     let chosen = updates.begin().unwrap();
     assert!(chosen.is_trial && chosen.folder.is_none());
-    updates.commit().unwrap();
+    updates.commit(&chosen).unwrap();
     let state = updates.state();
     assert_eq!((state.current, state.before, state.trial), (Slot::Factory, Slot::B, None));
     // What is older goes first.
@@ -106,18 +107,18 @@ fn a_test_that_takes_the_board_down_is_begun_three_times() {
 fn a_slot_that_is_damaged_is_left_only_for_what_was_kept() {
     let folder = tempfile::tempdir().unwrap();
     let (updates, _) = settled(folder.path());
-    assert_eq!(updates.give_back(Slot::B, "it is damaged").unwrap().slot, Slot::A);
+    assert_eq!(updates.give_back(&updates.current(), "it is damaged").unwrap().slot, Slot::A);
     assert!(denied(&updates.state()).is_empty(), "it was good, and may come again");
     // What nobody has tested is nothing to go to.
     let folder = tempfile::tempdir().unwrap();
     let (updates, mut place) = settled(folder.path());
     assert_eq!(ready(&updates, &mut place, 3), Slot::A);
-    assert_eq!(updates.give_back(Slot::B, "it is damaged").unwrap().slot, Slot::Factory);
+    assert_eq!(updates.give_back(&updates.current(), "it is damaged").unwrap().slot, Slot::Factory);
     // Nor is what was given back.
     let folder = tempfile::tempdir().unwrap();
     let (updates, _) = settled(folder.path());
     assert_eq!(updates.roll_back().unwrap(), Slot::A);
-    assert_eq!(updates.give_back(Slot::A, "it is damaged").unwrap().slot, Slot::Factory);
+    assert_eq!(updates.give_back(&updates.current(), "it is damaged").unwrap().slot, Slot::Factory);
 }
 
 #[test]
@@ -133,8 +134,7 @@ fn an_operator_goes_back_from_what_is_tried_or_runs_and_to_nothing_untested() {
     assert_eq!(updates.roll_back().unwrap(), Slot::Factory);
     // Whoever wants it all the same has it.
     updates.propose(Slot::B).unwrap();
-    updates.begin().unwrap();
-    updates.commit().unwrap();
+    updates.commit(&updates.begin().unwrap()).unwrap();
     assert_eq!((updates.begin().unwrap().slot, denied(&updates.state())), (Slot::B, vec![3]));
 }
 
@@ -154,4 +154,77 @@ fn a_state_that_is_damaged_is_set_aside_and_one_that_cannot_be_read_is_not_writt
     fs::create_dir(&path).unwrap();
     assert_eq!(updates.begin().unwrap().slot, Slot::Factory);
     assert!(updates.propose(Slot::A).is_err() && path.is_dir());
+}
+
+#[test]
+fn what_happens_while_a_release_loads_is_not_taken_for_it() {
+    // The operator goes back.
+    let folder = tempfile::tempdir().unwrap();
+    let (updates, mut place) = settled(folder.path());
+    let slot = ready(&updates, &mut place, 3);
+    updates.propose(slot).unwrap();
+    let (watch, chosen) = (Watch::new(updates.clone()), updates.begin().unwrap());
+    updates.roll_back().unwrap();
+    updates.commit(&chosen).unwrap();
+    watch.loaded(&chosen, Written::All);
+    assert_eq!((updates.state().current, denied(&updates.state())), (Slot::B, vec![3]));
+    assert!(watch.is_outdated(), "it does not go on with what was given back");
+    // Another release comes in its place.
+    let folder = tempfile::tempdir().unwrap();
+    let (updates, mut place) = settled(folder.path());
+    let slot = ready(&updates, &mut place, 3);
+    updates.propose(slot).unwrap();
+    let (watch, chosen) = (Watch::new(updates.clone()), updates.begin().unwrap());
+    updates.roll_back().unwrap();
+    assert_eq!(ready(&updates, &mut place, 4), slot);
+    updates.propose(slot).unwrap();
+    updates.commit(&chosen).unwrap();
+    assert_eq!(updates.give_back(&chosen, "it is slow").unwrap().slot, Slot::B);
+    assert_eq!(denied(&updates.state()), [3], "nothing is said of release 4");
+    assert_eq!(updates.state().trial.unwrap().tries, 3, "it is still to be tried");
+    watch.loaded(&chosen, Written::All);
+    assert!(watch.is_outdated());
+    // A release is proposed while what runs is loaded.
+    let folder = tempfile::tempdir().unwrap();
+    let (updates, mut place) = settled(folder.path());
+    let (watch, chosen) = (Watch::new(updates.clone()), updates.begin().unwrap());
+    let slot = ready(&updates, &mut place, 3);
+    updates.propose(slot).unwrap();
+    watch.loaded(&chosen, Written::All);
+    assert!(watch.is_outdated());
+}
+
+#[test]
+fn an_operator_s_choice_stands_until_there_is_something_newer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (updates, mut place) = settled(folder.path());
+    updates.propose(Slot::Factory).unwrap();
+    updates.commit(&updates.begin().unwrap()).unwrap();
+    assert_eq!(fetch(&updates, &mut place).unwrap(), Fetched::Current);
+    let slot = ready(&updates, &mut place, 3);
+    // A test that cannot be started is none.
+    for _ in 0..9 {
+        assert!(updates.begin_test(slot).unwrap().is_some());
+        updates.forget_test(slot).unwrap();
+    }
+}
+
+#[test]
+fn what_is_left_of_others_makes_room_before_room_is_looked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (updates, mut place) = settled(folder.path());
+    let leftovers = ["partial/half", "slots/a.new/weights.bin", "slots/c/weights.bin"];
+    for name in leftovers {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+    place.release(3);
+    let board = exchange::release::Board { classes: Vec::new(), version: "0.1.0".parse().unwrap() };
+    let device = crate::place::device();
+    let offered = update::Offered { device: &device, board: &board, now_s: 1000, leave: u64::MAX };
+    let full = updates.fetch(&updates.claim().unwrap(), &mut place, &offered);
+    assert!(matches!(full, Err(update::UpdateError::NoRoom { .. })));
+    assert!(leftovers.iter().all(|name| !folder.path().join(name).exists()));
+    assert!(updates.verify(Slot::A).unwrap().is_empty() && updates.verify(Slot::B).unwrap().is_empty());
 }
