@@ -80,6 +80,18 @@ impl Caption {
         }
     }
 
+    /// As much of some words as a caption holds, with spaces for what cannot be printed.
+    pub fn cut(words: &str) -> Caption {
+        let mut text = String::new();
+        for character in words.chars().map(|character| if is_printable(character) { character } else { ' ' }) {
+            if text.len() + character.len_utf8() > MAX_CAPTION_BYTES {
+                break;
+            }
+            text.push(character);
+        }
+        Caption(text)
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -216,6 +228,13 @@ mod tests {
         for clean in [clean_for_training(&text), clean_question_for_training(&text)] {
             assert!((MAX_TRAINING_BYTES - 3..=MAX_TRAINING_BYTES).contains(&clean.len()));
         }
+    }
+
+    #[test]
+    fn words_are_cut_to_what_a_caption_holds() {
+        assert_eq!(Caption::cut("it\nhangs\u{202e}").as_str(), "it hangs ");
+        let long = Caption::cut(&"\u{e9}".repeat(MAX_CAPTION_BYTES));
+        assert_eq!(Caption::new(long.as_str()).unwrap().as_str().len(), MAX_CAPTION_BYTES);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use exchange::DeviceName;
 use host::PairName;
 use host::backup::Check;
 use host::deletion::Doomed;
-use host::devices::now_s;
+use host::now_s;
 use host::retention::Retention;
 use maud::html;
 use serde::Deserialize;

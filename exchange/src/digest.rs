@@ -1,10 +1,14 @@
 //! SHA-256, as names of things.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+/// Bytes that are read at once.
+const PIECE: usize = 1 << 20;
 
 /// SHA-256 of something. As text it is 64 small hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,6 +26,23 @@ impl Digest {
     /// Of bytes.
     pub fn of(bytes: &[u8]) -> Digest {
         Digest(Sha256::digest(bytes).into())
+    }
+
+    /// Of all that a reader gives, and how many bytes that is.
+    ///
+    /// # Errors
+    /// The reader's.
+    pub fn of_all(mut reader: impl Read) -> io::Result<(Digest, u64)> {
+        let (mut hash, mut bytes, mut piece) = (Sha256::new(), 0, vec![0; PIECE]);
+        loop {
+            match reader.read(&mut piece)? {
+                0 => return Ok((Digest(hash.finalize().into()), bytes)),
+                count => {
+                    hash.update(piece.get(..count).unwrap_or_default());
+                    bytes += count as u64;
+                }
+            }
+        }
     }
 
     /// Its bytes.
@@ -92,6 +113,7 @@ mod tests {
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(Digest::of(b"abc").to_string(), abc);
         assert_eq!(abc.parse(), Ok(Digest::of(b"abc")));
+        assert_eq!(Digest::of_all(&b"abc"[..]).unwrap(), (Digest::of(b"abc"), 3));
         for text in ["", "ba", &abc[1..], &abc.to_uppercase(), &format!("{abc}00"), &format!(" {}", &abc[1..])] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }

@@ -1,12 +1,11 @@
 //! Boards that the host's operator let in.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use exchange::release::Root;
 use exchange::{Credentials, DeviceName, EnrolmentRequest, Grant, PublicKey, SecretKey, SignedError, signed};
 
 use crate::book::DeviceRow;
 use crate::home::{Home, HomeError};
+use crate::now_s;
 
 const ACTIVE: &str = "active";
 const REVOKED: &str = "revoked";
@@ -174,10 +173,4 @@ impl Home {
         self.book.write_device(&row).map_err(HomeError::from)?;
         Ok(())
     }
-}
-
-/// Seconds since 1970, by this machine's clock.
-pub fn now_s() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 
-use blip::caption::{Caption, MAX_CAPTION_BYTES};
+use blip::caption::Caption;
 use dataset::disk::write_whole;
 use exchange::device::shard_of;
 use exchange::receipt::{Line, Verdict};
@@ -20,8 +20,9 @@ use store::Event;
 
 use crate::book::{self, BookError};
 use crate::decoder::Decoder;
-use crate::devices::{Device, Standing, now_s};
+use crate::devices::{Device, Standing};
 use crate::home::{Home, HomeError, Lock};
+use crate::now_s;
 use crate::versions;
 
 /// Why shards are not taken in.
@@ -179,7 +180,7 @@ impl<'i> Inbox<'i> {
                 }
             };
             summary.refused += u64::from(reason.is_some());
-            let verdict = reason.map_or(Verdict::Safe, |reason| Verdict::Refused(short(&reason)));
+            let verdict = reason.map_or(Verdict::Safe, |reason| Verdict::Refused(Caption::cut(&reason)));
             lines.extend(sent.map(|sent| Line { sent, verdict }));
         }
         let shelf = self.home.shelf();
@@ -256,7 +257,7 @@ impl<'i> Inbox<'i> {
         write_whole(&path, |out| out.write_all(bytes)).map_err(|source| InboxError::System { path, source })?;
         log::warn!(device:% = device, shard:% = digest, error:% = error; "a file that no board writes is set aside");
         summary.quarantined += 1;
-        let refused = Some(short(&error.to_string()));
+        let refused = Some(Caption::cut(&error.to_string()));
         let receipt = Receipt { device: device.clone(), shard: digest, lines: Vec::new(), refused };
         let receipt = signed::sign(&receipt, &[self.home.secret()]);
         self.home.book.together(|transaction| book::insert_receipt(transaction, device, digest, &receipt, now_s()))?;
@@ -274,17 +275,4 @@ impl<'i> Inbox<'i> {
 fn place_of(name: &str) -> Option<(&str, Digest)> {
     let (board, file) = name.strip_prefix("devices/")?.split_once("/shards/")?;
     Some((board, shard_of(file)?)).filter(|_| !board.contains('/') && !file.contains('/'))
-}
-
-/// As much of a reason as a receipt holds, without what cannot be printed.
-fn short(reason: &str) -> Caption {
-    let mut text = String::new();
-    for c in reason.chars() {
-        let c = if c.is_control() { ' ' } else { c };
-        if text.len() + c.len_utf8() > MAX_CAPTION_BYTES {
-            break;
-        }
-        text.push(c);
-    }
-    Caption::new(text).unwrap_or_else(|_| Caption::new("it is not what it should be").expect("it can be printed"))
 }

@@ -123,12 +123,8 @@ impl Listener {
 
     async fn serve<S, B>(self, counters: Counters, service: impl Fn() -> S)
     where
-        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        S: Answering<B>,
+        B: Answer,
     {
         let graceful = GracefulShutdown::new();
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -166,14 +162,28 @@ impl Listener {
     }
 }
 
+/// What answers requests with such bodies.
+trait Answering<B>:
+    Service<Request<Incoming>, Response = Response<B>, Future: Send, Error: Into<AnyError>> + Send + 'static
+{
+}
+
+impl<S, B> Answering<B> for S where
+    S: Service<Request<Incoming>, Response = Response<B>, Future: Send, Error: Into<AnyError>> + Send + 'static
+{
+}
+
+/// A body that can be given out.
+trait Answer: Body<Data: Send, Error: Into<AnyError>> + Send + 'static {}
+
+impl<B: Body<Data: Send, Error: Into<AnyError>> + Send + 'static> Answer for B {}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
 async fn connected<S, B>(stream: TcpStream, tls: Option<TlsAcceptor>, service: S, watcher: Watcher, quiet: Duration)
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S: Answering<B>,
+    B: Answer,
 {
     // Answers are small, and waiting for more to send makes every request slower.
     let _ = stream.set_nodelay(true);
@@ -190,12 +200,8 @@ where
 async fn answered<T, S, B>(stream: T, service: S, watcher: Watcher, quiet: Duration)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S: Answering<B>,
+    B: Answer,
 {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(quiet).max_headers(64);
@@ -205,7 +211,7 @@ where
     }
 }
 
-type Answer = Result<Response<s3s::Body>, s3s::HttpError>;
+type Answered = Result<Response<s3s::Body>, s3s::HttpError>;
 
 /// Counts what S3 answers.
 fn counted(
@@ -218,7 +224,7 @@ fn counted(
         request.extensions_mut().insert(in_flight.operation().clone());
         async move {
             let request = request.map(|body| s3s::Body::http_body_unsync(Patient::new(body, patience)));
-            let answer: Answer = service.call(request).await;
+            let answer: Answered = service.call(request).await;
             in_flight.answered(answer.as_ref().map_or(500, |answer| answer.status().as_u16()));
             answer
         }

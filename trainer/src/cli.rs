@@ -13,6 +13,7 @@ mod capfilt;
 mod evaluate;
 mod devices;
 mod source;
+mod host_folder;
 mod inbox;
 mod serve;
 mod pairs;

@@ -225,7 +225,7 @@ impl State {
         };
         self.before = Slot::Factory;
         if let Some(filled) = self.slots.get(&left) {
-            let (release, sequence, reason) = (filled.release, filled.sequence, printable("the operator went back"));
+            let (release, sequence, reason) = (filled.release, filled.sequence, Caption::cut("the operator went back"));
             self.deny(release, sequence, reason.clone());
             self.report(Reported { release, sequence, outcome: Outcome::Returned(reason) });
         }
@@ -233,7 +233,7 @@ impl State {
 
     /// A slot is not used any more: what was tried is not tried again; what ran before runs on.
     pub(crate) fn give_back(&mut self, slot: Slot, reason: &str) {
-        let reason = printable(reason);
+        let reason = Caption::cut(reason);
         let is_tried = self.trial.is_some_and(|trial| trial.slot == slot);
         let was_kept = self.current == slot && !is_tried;
         if is_tried {
@@ -305,17 +305,4 @@ impl State {
         let surplus = self.reports.len().saturating_sub(MAX_REPORTS);
         self.reports.drain(..surplus);
     }
-}
-
-/// As much of a reason as a report holds.
-pub(crate) fn printable(reason: &str) -> Caption {
-    let mut text = String::new();
-    for c in reason.chars().map(|c| if c.is_control() { ' ' } else { c }) {
-        if text.len() + c.len_utf8() > blip::caption::MAX_CAPTION_BYTES {
-            break;
-        }
-        text.push(c);
-    }
-    let other = || Caption::new("it did not do what it should").expect("it can be printed");
-    Caption::new(text).unwrap_or_else(|_| other())
 }

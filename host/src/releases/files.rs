@@ -10,14 +10,11 @@ use blip::manifest::{FileFacts, MANIFEST, MAX_MANIFEST_BYTES, Manifest};
 use exchange::release::{DELEGATION, Delegation, ReleasedFile, Root, root_place};
 use exchange::signed::{self, SignedError};
 use exchange::{Digest, Statement, Trust};
-use sha2::Digest as _;
 
 use super::PublishError;
 
 /// Most versions of a root, one after the other.
 const MAX_ROOTS: u32 = 1024;
-/// Bytes that are hashed at once.
-const PIECE: usize = 1 << 20;
 
 /// Follows the roots that were adopted, from the first to the last.
 pub(super) fn believed(folder: &Path) -> Result<Option<Trust>, PublishError> {
@@ -79,27 +76,14 @@ pub(super) fn bundle_files(bundle: &Path) -> Result<(Digest, BTreeMap<String, Re
     let mut files = BTreeMap::from([(MANIFEST.to_owned(), ReleasedFile { sha256: id, bytes: bytes.len() as u64 })]);
     for (name, FileFacts { bytes, sha256 }) in &manifest.files {
         let path = bundle.join(name);
-        let found = hash(&path).map_err(|source| PublishError::System { path: path.clone(), source })?;
-        if found.sha256.to_string() != *sha256 || found.bytes != *bytes {
+        let hashed = File::open(&path).and_then(Digest::of_all);
+        let (found, length) = hashed.map_err(|source| PublishError::System { path: path.clone(), source })?;
+        if found.to_string() != *sha256 || length != *bytes {
             return Err(PublishError::Damaged { path });
         }
-        files.insert(name.clone(), found);
+        files.insert(name.clone(), ReleasedFile { sha256: found, bytes: length });
     }
     Ok((id, files))
-}
-
-fn hash(path: &Path) -> io::Result<ReleasedFile> {
-    let mut file = File::open(path)?;
-    let (mut hasher, mut piece, mut bytes) = (sha2::Sha256::new(), vec![0; PIECE], 0);
-    loop {
-        let count = file.read(&mut piece)?;
-        if count == 0 {
-            let sha256: [u8; 32] = hasher.finalize().into();
-            return Ok(ReleasedFile { sha256: sha256.into(), bytes });
-        }
-        hasher.update(piece.get(..count).unwrap_or_default());
-        bytes += count as u64;
-    }
 }
 
 /// A file of at most so many bytes.

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, BufRead};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use dataset::disk::{WRITING_MARKS, sync_folder};
 use exchange::Digest;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use super::VersionError;
 use super::card::{CARD, Card};
@@ -197,8 +196,8 @@ pub(crate) fn verify(version: &Version) -> Vec<VersionFault> {
     let expected: Vec<(String, Digest)> =
         expected.chain([(CARD.to_owned(), Digest::of(&version.card_bytes))]).collect();
     for (name, sha256) in &expected {
-        match sha256_of(&version.folder.join(name)) {
-            Ok(found) if found == *sha256 => {}
+        match fs::File::open(version.folder.join(name)).and_then(Digest::of_all) {
+            Ok((found, _)) if found == *sha256 => {}
             Ok(_) => faults.push(VersionFault::Changed { name: name.clone() }),
             Err(error) => faults.push(VersionFault::Unreadable { name: name.clone(), reason: error.to_string() }),
         }
@@ -209,21 +208,6 @@ pub(crate) fn verify(version: &Version) -> Vec<VersionFault> {
         faults.extend(found.filter(|name| !known.contains(name.as_str())).map(|name| VersionFault::Added { name }));
     }
     faults
-}
-
-fn sha256_of(path: &Path) -> io::Result<Digest> {
-    let mut hasher = Sha256::new();
-    let mut file = io::BufReader::with_capacity(1 << 16, fs::File::open(path)?);
-    loop {
-        let bytes = file.fill_buf()?;
-        if bytes.is_empty() {
-            break;
-        }
-        hasher.update(bytes);
-        let read = bytes.len();
-        file.consume(read);
-    }
-    Ok(Digest::from(<[u8; 32]>::from(hasher.finalize())))
 }
 
 /// Whether `version.json` in a folder is the version's.

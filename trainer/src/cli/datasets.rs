@@ -1,7 +1,5 @@
 //! `dataset`.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use host::versions::{MAX_DISTANCE, Parameters, Shares, Stage, Standing, Version, Written};
@@ -10,7 +8,7 @@ use serde_json::{Value, json};
 use terminal::progress::Progress;
 use terminal::{printable, shown};
 
-use super::pairs::open;
+use super::host_folder::HostFolder;
 
 /// Numbered datasets made of the pairs that came home, which Hugging Face's readers, pyarrow and DuckDB read.
 #[derive(Args)]
@@ -24,7 +22,7 @@ enum Action {
     /// Write a version of all pairs that are kept and have a picture; none if nothing has changed
     Write(Write),
     /// One line a version
-    List(Place),
+    List(HostFolder),
     /// Compare every file of a version with what was written
     Verify(Numbered),
     /// Remove the files of a version, which stays listed
@@ -32,19 +30,9 @@ enum Action {
 }
 
 #[derive(Args)]
-struct Place {
-    /// The host's folder
-    #[arg(long, value_name = "DIR")]
-    host: PathBuf,
-    /// Print JSON, one object a line
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Args)]
 struct Write {
     #[command(flatten)]
-    place: Place,
+    place: HostFolder,
     /// How many of a hundred groups, each of one board and one day, go into train, validation and test. A group that was
     /// in a version stays where it was
     #[arg(long, value_name = "N/N/N", default_value_t = Shares::default())]
@@ -59,7 +47,7 @@ struct Write {
 #[derive(Args)]
 struct Numbered {
     #[command(flatten)]
-    place: Place,
+    place: HostFolder,
     /// The version's number
     number: i64,
 }
@@ -78,14 +66,14 @@ impl Datasets {
         match self.action {
             Action::Write(write) => write.run(),
             Action::List(place) => {
-                for version in open(&place.host)?.versions()? {
+                for version in place.open()?.versions()? {
                     line(&version, place.json)?;
                 }
                 Ok(())
             }
             Action::Verify(version) => version.verify(),
             Action::Withdraw(Withdraw { version: Numbered { place, number }, reason }) => {
-                open(&place.host)?.withdraw_version(number, &reason, host::now_s())?;
+                place.open()?.withdraw_version(number, &reason, host::now_s())?;
                 match place.json {
                     true => println!("{}", terminal::json(&json!({"version": number, "state": "withdrawn"}))?),
                     false => println!("version {number} is withdrawn"),
@@ -98,7 +86,7 @@ impl Datasets {
 
 impl Write {
     fn run(self) -> Result<()> {
-        let mut home = open(&self.place.host)?;
+        let mut home = self.place.open()?;
         let path = std::env::current_exe().context("finding this program")?;
         let mut decoder = Decoder::new(Program { path, arguments: vec!["decode-pictures".to_owned()] });
         let progress = Progress::new("pairs");
@@ -179,7 +167,7 @@ fn line(version: &Version, is_json: bool) -> Result<()> {
 
 impl Numbered {
     fn verify(self) -> Result<()> {
-        let home = open(&self.place.host)?;
+        let home = self.place.open()?;
         let faults = home.verify_version(self.number)?;
         let (number, files) = (self.number, home.version(self.number)?.card.files.len() + 1);
         if self.place.json {

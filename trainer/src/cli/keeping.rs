@@ -9,7 +9,7 @@ use host::retention::Retention;
 use serde_json::json;
 use terminal::{printable, shown};
 
-use super::pairs::open;
+use super::host_folder::open;
 
 /// Copy keys, database, shards and datasets into a folder, which is a host's folder then. It may be repeated, and copies
 /// only what is new; "inbox" may run meanwhile.

@@ -1,16 +1,18 @@
 //! `pairs`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use blip::caption::Caption;
 use clap::{Args, Subcommand, ValueEnum};
 use exchange::DeviceName;
 use host::deletion::Doomed;
-use host::{Home, HomePair, PairFilter, PairName};
+use host::{HomePair, PairFilter, PairName};
 use serde_json::{Value, json};
 use store::{LabelAction, State};
 use terminal::{printable, shown};
+
+use super::host_folder::HostFolder;
 
 /// Pairs that came home: look at them, and say which are good.
 #[derive(Args)]
@@ -36,33 +38,9 @@ enum Action {
 }
 
 #[derive(Args)]
-struct Place {
-    /// The host's folder
-    #[arg(long, value_name = "DIR")]
-    host: PathBuf,
-    /// Print JSON, one object a line
-    #[arg(long)]
-    json: bool,
-}
-
-impl Place {
-    fn open(&self) -> Result<Home> {
-        open(&self.host)
-    }
-}
-
-/// Opens a folder that is a host's; one that is not there is somebody's slip.
-pub fn open(folder: &Path) -> Result<Home> {
-    if !folder.join("inbox.db").is_file() {
-        bail!("{}: it is no host's folder: \"edgeblip-trainer devices approve\" makes one", shown(folder));
-    }
-    Ok(Home::open(folder)?)
-}
-
-#[derive(Args)]
 struct List {
     #[command(flatten)]
-    place: Place,
+    place: HostFolder,
     /// Only this board's
     #[arg(long, value_name = "BOARD")]
     device: Option<DeviceName>,
@@ -89,7 +67,7 @@ enum Wanted {
 #[derive(Args)]
 struct Show {
     #[command(flatten)]
-    place: Place,
+    place: HostFolder,
     /// The pair: the first digits of its hash, or its board and name, as in garden/3-17
     pair: PairName,
     /// Write its picture into this file
@@ -100,7 +78,7 @@ struct Show {
 #[derive(Args)]
 struct Label {
     #[command(flatten)]
-    place: Place,
+    place: HostFolder,
     /// Pairs: the first digits of a hash, or board and name, as in garden/3-17
     #[arg(required = true)]
     pairs: Vec<PairName>,
@@ -109,7 +87,7 @@ struct Label {
 #[derive(Args)]
 struct Rewrite {
     #[command(flatten)]
-    place: Place,
+    place: HostFolder,
     /// The pair: the first digits of its hash, or its board and name, as in garden/3-17
     pair: PairName,
     /// The text
@@ -119,7 +97,7 @@ struct Rewrite {
 #[derive(Args)]
 struct Delete {
     #[command(flatten)]
-    place: Place,
+    place: HostFolder,
     /// The pair: the first digits of its hash, or its board and name, as in garden/3-17
     #[arg(required_unless_present = "device", conflicts_with = "device")]
     pair: Option<PairName>,

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
 use exchange::release::{ALL_BOARDS, BoardClass, Health, HealthReport, Newest, Outcome, Version};
 use host::Home;
-use host::devices::now_s;
+use host::now_s;
 use host::releases::{Offer, Releases, Validity};
 use objects::Objects;
 use serde_json::json;

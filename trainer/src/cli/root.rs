@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use exchange::release::{BoardClass, Delegation, Root};
 use exchange::{PublicKey, SecretKey, Statement, signed};
-use host::devices::now_s;
+use host::now_s;
 use host::releases::read_root;
 use serde_json::json;
 use terminal::shown;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use axum::Router;
 use clap::Args;
 use desk::Desk;
-use host::devices::now_s;
+use host::now_s;
 use host::{Home, PublishError, Releases};
 use objects::Objects;
 use serde_json::json;

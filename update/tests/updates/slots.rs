@@ -21,6 +21,13 @@ fn ready(updates: &Updates, place: &mut Place, sequence: u64) -> Slot {
     slot
 }
 
+/// A release that has passed its test.
+fn proposed(updates: &Updates, place: &mut Place, sequence: u64) -> Slot {
+    let slot = ready(updates, place, sequence);
+    updates.propose(slot).unwrap();
+    slot
+}
+
 fn denied(state: &State) -> Vec<u64> {
     state.denied.iter().map(|denied| denied.sequence).collect()
 }
@@ -29,8 +36,7 @@ fn denied(state: &State) -> Vec<u64> {
 fn a_service_starts_anew_for_another_model_and_never_while_it_loads() {
     let folder = tempfile::tempdir().unwrap();
     let (updates, mut place) = settled(folder.path());
-    let slot = ready(&updates, &mut place, 3);
-    updates.propose(slot).unwrap();
+    proposed(&updates, &mut place, 3);
     let watch = Watch::new(updates.clone());
     let chosen = updates.begin().unwrap();
     assert!(chosen.is_trial);
@@ -55,8 +61,7 @@ fn a_service_starts_anew_for_another_model_and_never_while_it_loads() {
 fn a_trial_that_cannot_be_counted_does_not_make_the_service_start_again_and_again() {
     let folder = tempfile::tempdir().unwrap();
     let (updates, mut place) = settled(folder.path());
-    let slot = ready(&updates, &mut place, 3);
-    updates.propose(slot).unwrap();
+    proposed(&updates, &mut place, 3);
     let watch = Watch::new(updates.clone());
     // The disk takes nothing: the service has loaded what ran before.
     assert_eq!(updates.current().slot, Slot::B);
@@ -125,8 +130,7 @@ fn a_slot_that_is_damaged_is_left_only_for_what_was_kept() {
 fn an_operator_goes_back_from_what_is_tried_or_runs_and_to_nothing_untested() {
     let folder = tempfile::tempdir().unwrap();
     let (updates, mut place) = settled(folder.path());
-    let slot = ready(&updates, &mut place, 3);
-    updates.propose(slot).unwrap();
+    proposed(&updates, &mut place, 3);
     assert_eq!((updates.roll_back().unwrap(), denied(&updates.state())), (Slot::B, vec![3]));
     assert_eq!(fetch(&updates, &mut place).unwrap(), Fetched::Denied);
     // Release 3 lies where release 1 was.
@@ -161,8 +165,7 @@ fn what_happens_while_a_release_loads_is_not_taken_for_it() {
     // The operator goes back.
     let folder = tempfile::tempdir().unwrap();
     let (updates, mut place) = settled(folder.path());
-    let slot = ready(&updates, &mut place, 3);
-    updates.propose(slot).unwrap();
+    proposed(&updates, &mut place, 3);
     let (watch, chosen) = (Watch::new(updates.clone()), updates.begin().unwrap());
     updates.roll_back().unwrap();
     updates.commit(&chosen).unwrap();
@@ -172,8 +175,7 @@ fn what_happens_while_a_release_loads_is_not_taken_for_it() {
     // Another release comes in its place.
     let folder = tempfile::tempdir().unwrap();
     let (updates, mut place) = settled(folder.path());
-    let slot = ready(&updates, &mut place, 3);
-    updates.propose(slot).unwrap();
+    let slot = proposed(&updates, &mut place, 3);
     let (watch, chosen) = (Watch::new(updates.clone()), updates.begin().unwrap());
     updates.roll_back().unwrap();
     assert_eq!(ready(&updates, &mut place, 4), slot);
@@ -188,8 +190,7 @@ fn what_happens_while_a_release_loads_is_not_taken_for_it() {
     let folder = tempfile::tempdir().unwrap();
     let (updates, mut place) = settled(folder.path());
     let (watch, chosen) = (Watch::new(updates.clone()), updates.begin().unwrap());
-    let slot = ready(&updates, &mut place, 3);
-    updates.propose(slot).unwrap();
+    proposed(&updates, &mut place, 3);
     watch.loaded(&chosen, Written::All);
     assert!(watch.is_outdated());
 }
