@@ -93,8 +93,13 @@ pub struct Updates {
 
 /// Held by the process that fetches and tests; two would write one file.
 #[derive(Debug)]
-pub struct Claim {
-    _file: File,
+pub struct Claim(File);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // A child that is just being started holds the same open file for a moment: closing it would not be enough.
+        let _ = self.0.unlock();
+    }
 }
 
 impl Updates {
@@ -280,7 +285,7 @@ impl Updates {
         files::make_folder(&self.folder).map_err(fault)?;
         let file = files::open_lock(&path).map_err(fault)?;
         match file.try_lock() {
-            Ok(()) => Ok(Claim { _file: file }),
+            Ok(()) => Ok(Claim(file)),
             Err(TryLockError::WouldBlock) => Err(UpdateError::Claimed),
             Err(TryLockError::Error(source)) => Err(fault(source)),
         }
