@@ -2,10 +2,11 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use blip::manifest::{EncoderToken, Precision};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::bundles::{model, repository};
@@ -79,6 +80,12 @@ pub fn finish(command: &mut Command) -> Result<Ran> {
         ensure!(commands.is_none(), "{command:?} writes a control character: {text:?}");
     }
     Ok(ran)
+}
+
+/// Asks a program to stop, as a service manager does.
+pub fn ask_to_stop(child: &Child) -> Result<()> {
+    let pid = Pid::from_raw(child.id().try_into()?).context("a child has a number")?;
+    Ok(kill_process(pid, Signal::TERM)?)
 }
 
 /// `edgeblip` with arguments that are words.

@@ -12,7 +12,7 @@ use exchange::Digest;
 use serde_json::Value;
 
 use crate::boards::{Board, Host, scene, text};
-use crate::command_line::{finish, program};
+use crate::command_line::{ask_to_stop, finish, program};
 use crate::fault_proxy::{Fault, FaultProxy};
 
 /// How long anything may take that takes moments.
@@ -63,8 +63,7 @@ impl Served {
 
     /// Asks it to stop, and waits until it has.
     fn stop(mut self) -> Result<i32> {
-        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
-        ensure!(asked.success());
+        ask_to_stop(&self.child)?;
         self.child.wait()?.code().context("it ended by a signal")
     }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::boards::{Board, Host, scene, text};
 use crate::bundles::repository;
-use crate::command_line::{finish, program};
+use crate::command_line::{ask_to_stop, finish, program};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -100,7 +100,7 @@ impl Service {
     }
 
     fn stop(mut self) -> Result<()> {
-        ensure!(Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status()?.success());
+        ask_to_stop(&self.0)?;
         let ended = self.0.wait()?;
         ensure!(ended.success(), "{ended}");
         Ok(())
