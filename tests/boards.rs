@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use blip::caption::{Caption, Origin};
 use blip::pixels::Rgb8;
 use exchange::Digest;
 use picture::{JpegQuality, encode_jpeg};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use store::{Decision, Filter, Limits, Pair, PairId, Sensor, Stamp, Store, Text};
 
@@ -181,4 +183,10 @@ pub fn scene() -> Result<(tempfile::TempDir, Board, Host)> {
     std::fs::create_dir(&board.folder)?;
     let host = Host::at(&place.path().join("host"))?;
     Ok((place, board, host))
+}
+
+/// Asks a program to stop, as a service manager does.
+pub fn ask_to_stop(child: &Child) -> Result<()> {
+    let pid = Pid::from_raw(child.id().try_into()?).context("a child has a number")?;
+    Ok(kill_process(pid, Signal::TERM)?)
 }

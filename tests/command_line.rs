@@ -2,11 +2,10 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use blip::manifest::{EncoderToken, Precision};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::bundles::{model, repository};
@@ -80,12 +79,6 @@ pub fn finish(command: &mut Command) -> Result<Ran> {
         ensure!(commands.is_none(), "{command:?} writes a control character: {text:?}");
     }
     Ok(ran)
-}
-
-/// Asks a program to stop, as a service manager does.
-pub fn ask_to_stop(child: &Child) -> Result<()> {
-    let pid = Pid::from_raw(child.id().try_into()?).context("a child has a number")?;
-    Ok(kill_process(pid, Signal::TERM)?)
 }
 
 /// `edgeblip` with arguments that are words.

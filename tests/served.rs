@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail, ensure};
 use exchange::Digest;
 use serde_json::Value;
 
-use crate::boards::{Board, Host, scene, text};
-use crate::command_line::{ask_to_stop, finish, program};
+use crate::boards::{Board, Host, ask_to_stop, scene, text};
+use crate::command_line::{finish, program};
 use crate::fault_proxy::{Fault, FaultProxy};
 
 /// How long anything may take that takes moments.

@@ -9,9 +9,9 @@ use anyhow::{Context, Result, ensure};
 use exchange::Digest;
 use serde_json::Value;
 
-use crate::boards::{Board, Host, scene, text};
+use crate::boards::{Board, Host, ask_to_stop, scene, text};
 use crate::bundles::repository;
-use crate::command_line::{ask_to_stop, finish, program};
+use crate::command_line::{finish, program};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
